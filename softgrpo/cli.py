@@ -1,0 +1,97 @@
+"""The console command. Thin: takes the flags apart, calls the piece that does the work, turns errors into one line."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from softgrpo.config import EvaluateConfig, ReportConfig, SampleConfig, TrainConfig
+from softgrpo.errors import UserError
+from softgrpo.flags import parse, parser_for, to_yaml
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """`softgrpo COMMAND [flags]`; returns the exit status: 0 done, 2 wrong input, 1 stopped, 130 interrupted."""
+    argv = list(sys.argv[1:] if argv is None else argv)
+    if not argv or argv[0] in ("-h", "--help"):
+        print(_usage())
+        return 0 if argv else 2
+    if argv[0] == "--version":
+        from importlib.metadata import version
+
+        print(version("softgrpo"))
+        return 0
+    command, rest = argv[0], argv[1:]
+    if command not in COMMANDS:
+        print(f"softgrpo: unknown command {command!r}; choose from {', '.join(COMMANDS)}", file=sys.stderr)
+        return 2
+    return run(command, rest)
+
+
+def run(command: str, argv: Sequence[str], prog: str | None = None) -> int:
+    """One command with its flags."""
+    cls, description, work = COMMANDS[command]
+    try:
+        parser = parser_for(cls, prog or f"softgrpo {command}", description)
+        if command == "sample":
+            argv = _topic_first(argv)
+        config, only_print = parse(cls, parser, argv)
+        if only_print:
+            print(to_yaml(config), end="")
+            return 0
+        return work(config)
+    except UserError as error:
+        print(f"softgrpo: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        print(f"softgrpo: {error}; nothing that was saved is lost", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("softgrpo: interrupted", file=sys.stderr)
+        return 130
+
+
+def _train(config: TrainConfig) -> int:
+    from softgrpo.training.trainer import train
+
+    return train(config)
+
+
+def _evaluate(config: EvaluateConfig) -> int:
+    from softgrpo.training.again import evaluate
+
+    return evaluate(config)
+
+
+def _report(config: ReportConfig) -> int:
+    from softgrpo.reporting.report import report
+
+    return report(config)
+
+
+def _sample(config: SampleConfig) -> int:
+    from softgrpo.training.again import sample
+
+    return sample(config)
+
+
+COMMANDS: dict[str, tuple[type, str, Callable[[Any], int]]] = {
+    "train": (TrainConfig, "Train a policy with GRPO on a judge's tournament.", _train),
+    "evaluate": (EvaluateConfig, "Evaluate a run's model head to head, with any judge.", _evaluate),
+    "report": (ReportConfig, "Draw a run's figures and page from what was recorded.", _report),
+    "sample": (SampleConfig, "Base against trained, side by side: softgrpo sample --run DIR TOPIC.", _sample),
+}
+
+
+def _topic_first(argv: Sequence[str]) -> list[str]:
+    """The topic may stand alone: a last word that is no flag and belongs to none is `--topic`."""
+    argv = list(argv)
+    if argv and not argv[-1].startswith("--") and (len(argv) == 1 or not argv[-2].startswith("--")):
+        argv.insert(-1, "--topic")
+    return argv
+
+
+def _usage() -> str:
+    lines = [f"  {name:10} {description}" for name, (_, description, _) in COMMANDS.items()]
+    return "usage: softgrpo COMMAND [flags]\n\n" + "\n".join(lines) + "\n\nsoftgrpo COMMAND --help explains every flag."

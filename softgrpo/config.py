@@ -1,0 +1,174 @@
+"""One dataclass per command. A field is a flag; what follows from the fields is a property."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from softgrpo.flags import flag
+
+MODELS, DATA, RUN, SAMPLING, REWARD, LEARNING, EVALUATION, MACHINE = (
+    "models",
+    "task",
+    "run",
+    "sampling",
+    "judge and reward",
+    "learning",
+    "evaluation",
+    "machine",
+)
+DTYPES = ("auto", "bfloat16", "float32")
+TASK_ALIASES = {"ld": "comedy", "chopped": "recipes"}
+MODEL_HELP = "`embedded`, a Hugging Face name, a folder or a .gguf file"
+ANY_MODEL_HELP = MODEL_HELP + ", or an API model (gpt-..., claude-..., openai:NAME@http://host/v1)"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """`softgrpo train`. Names and defaults of the first four groups' older flags are the seed's."""
+
+    model_name: str = flag("Qwen/Qwen2.5-1.5B-Instruct", f"the policy: {MODEL_HELP}", group=MODELS)
+    judge_model_name: str = flag(
+        "Qwen/Qwen2.5-1.5B-Instruct", f"who compares the answers: {ANY_MODEL_HELP}", group=MODELS
+    )
+    compare_model_name: str = flag("gpt-4o-mini", f"the opponent at test time: {ANY_MODEL_HELP}", group=MODELS)
+
+    dataset_name: str = flag("debate", "the task that gives the prompts: debate (comedy, recipes to come)", group=DATA)
+    evaluator: str | None = flag(
+        None, "the task whose criteria and format rules score the texts (default: the dataset's own)", group=DATA
+    )
+    num_shots: int | None = flag(
+        None, "worked examples in the prompt (default: 1 for the embedded model, else 0)", group=DATA, low=0, high=2
+    )
+    prefill: str | None = flag(
+        None, "text that opens the policy's reply (default: '<reasoning>' for the embedded model, else none)", group=DATA
+    )
+
+    output_dir: str = flag("output", "the run's folder", group=RUN)
+    resume: bool = flag(False, "go on from the run's last checkpoint, if there is one", group=RUN)
+    verbose: bool = flag(False, "print a completion and its verdicts at every step", group=RUN)
+    num_train_iters: int = flag(1000, "iterations; one samples and judges prompts_per_step groups", group=RUN, low=1)
+    save_steps: int = flag(100, "iterations between checkpoints", group=RUN, low=1)
+    save_total_limit: int = flag(2, "checkpoints to keep; 0 keeps all", group=RUN, low=0)
+    seed: int = flag(7111994, "everything random follows from it", group=RUN, low=0, high=2**62)
+
+    num_chains: int = flag(16, "completions per prompt, the group size G", group=SAMPLING, low=2, high=1024)
+    prompts_per_step: int = flag(1, "prompts per iteration", group=SAMPLING, low=1)
+    temperature: float = flag(0.9, "sampling temperature while training", group=SAMPLING, above=0, high=10)
+    max_prompt_length: int = flag(256, "tokens a prompt may have; a longer one is an error", group=SAMPLING, low=1)
+    max_completion_length: int = flag(786, "tokens a completion may have", group=SAMPLING, low=1)
+
+    tournament_weight: float = flag(1.0, "weight of the tournament's standing", group=REWARD, low=0)
+    reasoning_weight: float | None = flag(
+        None,
+        "weight of a second tournament over the reasoning sections (default: 0.5 with a local judge, 0 with a paid one)",
+        group=REWARD,
+        low=0,
+    )
+    strict_format_weight: float = flag(0.5, "reward of a reply that is the two sections and nothing else", group=REWARD)
+    soft_format_weight: float = flag(0.5, "reward of a reply that has both sections in order", group=REWARD)
+    tag_count_weight: float = flag(1.0, "weight of the tag count (0.125 per tag)", group=REWARD)
+    judge_orders: str = flag(
+        "both",
+        "each pair judged in both orders, or once with the orders balanced",
+        group=REWARD,
+        choices=("both", "balanced"),
+    )
+
+    learning_rate: float = flag(5e-6, "AdamW's step after the warm-up", group=LEARNING, above=0)
+    adam_beta1: float = flag(0.9, "AdamW's first moment", group=LEARNING, low=0, high=0.99999)
+    adam_beta2: float = flag(0.99, "AdamW's second moment", group=LEARNING, low=0, high=0.99999)
+    weight_decay: float = flag(0.1, "AdamW's decay of matrices", group=LEARNING, low=0)
+    max_grad_norm: float = flag(0.1, "gradients are scaled down to this norm", group=LEARNING, above=0)
+    gradient_accumulation_steps: int = flag(4, "iterations per optimizer update", group=LEARNING, low=1)
+    warmup_percent: float = flag(0.18, "share of updates with a rising learning rate", group=LEARNING, low=0, high=1)
+    loss: str = flag(
+        "grpo", "the policy loss", group=LEARNING, choices=("grpo", "dr_grpo", "dapo", "gspo")
+    )
+    scale_advantages: bool = flag(True, "divide advantages by the group's standard deviation", group=LEARNING)
+    clip_low: float = flag(0.2, "ratios are clipped below 1 - clip_low", group=LEARNING, above=0, high=1)
+    clip_high: float = flag(0.2, "ratios are clipped above 1 + clip_high", group=LEARNING, above=0)
+    num_inner_epochs: int = flag(1, "optimizer steps on the same completions", group=LEARNING, low=1)
+    kl_weight_beta: float = flag(0.04, "weight of the KL penalty; 0 needs no reference", group=LEARNING, low=0)
+    update_ref_model: bool = flag(False, "mix the policy into the reference as training goes", group=LEARNING)
+    update_ref_model_freq: int = flag(200, "updates between two mixings", group=LEARNING, low=1)
+    ref_model_mixup_alpha: float = flag(0.1, "share of the policy in a mixing", group=LEARNING, low=0, high=1)
+    mask_truncated: bool = flag(False, "leave completions without an end out of the loss", group=LEARNING)
+    use_lora: bool = flag(False, "train a low-rank adapter; the base serves as reference and judge", group=LEARNING)
+    lora_rank: int = flag(16, "the adapter's rank", group=LEARNING, low=1)
+    lora_alpha: float = flag(32.0, "the adapter's scale is alpha / rank", group=LEARNING, above=0)
+    lora_dropout: float = flag(0.0, "dropout before the adapter", group=LEARNING, low=0, high=0.9)
+
+    eval_iterations: int = flag(40, "iterations between evaluations", group=EVALUATION, low=1)
+    eval_prompts: int = flag(32, "held-out prompts, both sides of a subject together", group=EVALUATION, low=1)
+    eval_samples: int = flag(1, "answers of each player per prompt", group=EVALUATION, low=1)
+    eval_temperature: float = flag(0.9, "sampling temperature of both players", group=EVALUATION, low=0, high=10)
+
+    dtype: str = flag("auto", "precision of computation; weights are learned in float32", group=MACHINE, choices=DTYPES)
+    device: str = flag("auto", "cpu, cuda, cuda:1, ...; auto takes CUDA where there is one", group=MACHINE)
+    micro_batch_tokens: int = flag(
+        4096, "tokens per forward and backward pass; less needs less memory", group=MACHINE, low=1
+    )
+    gradient_checkpointing: bool = flag(False, "compute activations twice to hold them never", group=MACHINE)
+    skip_memory_check: bool = flag(False, "start although the estimate says that it does not fit", group=MACHINE)
+
+    @property
+    def task(self) -> str:
+        return TASK_ALIASES.get(self.dataset_name, self.dataset_name)
+
+    @property
+    def scoring_task(self) -> str:
+        return TASK_ALIASES.get(self.evaluator, self.evaluator) if self.evaluator else self.task
+
+    def shots_for(self, model_name: str) -> int:
+        """Worked examples in the prompts of this player."""
+        return int(model_name == "embedded") if self.num_shots is None else self.num_shots
+
+    def opening_for(self, model_name: str) -> str:
+        """How this player's reply is opened."""
+        return ("<reasoning>\n" if model_name == "embedded" else "") if self.prefill is None else self.prefill
+
+    @property
+    def n_updates(self) -> int:
+        return -(-self.num_train_iters // self.gradient_accumulation_steps)
+
+    def weights(self, *, judge_is_local: bool) -> dict[str, float]:
+        """The weight of every reward part, by name."""
+        reasoning = (0.5 if judge_is_local else 0.0) if self.reasoning_weight is None else self.reasoning_weight
+        return {
+            "answer": self.tournament_weight,
+            "reasoning": reasoning,
+            "strict_format": self.strict_format_weight,
+            "soft_format": self.soft_format_weight,
+            "tag_count": self.tag_count_weight,
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateConfig:
+    """`softgrpo evaluate`: any model or checkpoint of a run, with any judge, on the run's held-out prompts."""
+
+    run: str = flag("output", "the run whose settings, prompts and opponent are used", group=RUN)
+    checkpoint: str = flag("final", "final, base, or the name of a checkpoint such as step-40", group=MODELS)
+    judge_model_name: str | None = flag(None, "who compares (default: the run's judge)", group=MODELS)
+    compare_model_name: str | None = flag(None, "the opponent (default: the run's)", group=MODELS)
+    eval_prompts: int | None = flag(None, "held-out prompts (default: the run's)", group=EVALUATION, low=1)
+    eval_samples: int | None = flag(None, "answers of each player per prompt (default: the run's)", group=EVALUATION, low=1)
+    device: str = flag("auto", "cpu, cuda, ...", group=MACHINE)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportConfig:
+    """`softgrpo report`: figures and one page, from what was recorded."""
+
+    run: str = flag("output", "the run's folder", group=RUN)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SampleConfig:
+    """`softgrpo sample`: base against trained, side by side, on a topic of the user's own."""
+
+    run: str = flag("output", "the run's folder", group=RUN)
+    topic: str = flag("", "what to write about", group=DATA)
+    seed: int = flag(0, "another seed gives other texts", group=SAMPLING, low=0)
+    temperature: float = flag(0.7, "sampling temperature", group=SAMPLING, low=0, high=10)
+    device: str = flag("auto", "cpu, cuda, ...", group=MACHINE)

@@ -1,0 +1,172 @@
+"""A causal language model on this machine: it generates, weighs labels and scores continuations.
+
+`B` rows, `T` tokens, `V` vocabulary.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from softgrpo.errors import UserError
+from softgrpo.models import loading
+from softgrpo.models.generation import sample
+from softgrpo.models.names import ModelName
+from softgrpo.records import Completion, Message, Sampling
+
+ROWS_AT_ONCE = 64
+
+
+class HuggingFaceModel:
+    """A `transformers` model and its tokenizer behind the project's interface."""
+
+    def __init__(self, name: str, module: Any, tokenizer: Any) -> None:
+        self.name = name
+        self.module = module
+        self.tokenizer = tokenizer
+
+    @classmethod
+    def load(cls, name: str, model: ModelName, *, dtype: str = "auto", device: str = "auto") -> HuggingFaceModel:
+        """Load by name; errors name what is missing."""
+        where = loading.pick_device(device)
+        location = loading.locate(model)
+        tokenizer = loading.load_tokenizer(location)
+        return cls(name, loading.load_weights(location, dtype=loading.pick_dtype(dtype, where), device=where), tokenizer)
+
+    @property
+    def device(self) -> torch.device:
+        return self.module.device
+
+    @property
+    def end_ids(self) -> frozenset[int]:
+        """The tokens that end a turn, by the tokenizer and by the model's own generation settings."""
+        ids = getattr(self.module.generation_config, "eos_token_id", None)
+        listed = ids if isinstance(ids, list) else [ids]
+        return frozenset(i for i in [*listed, self.tokenizer.eos_token_id] if i is not None)
+
+    @property
+    def context_length(self) -> int:
+        return getattr(self.module.config, "max_position_embeddings", None) or 1 << 20
+
+    def copy(self, name: str) -> HuggingFaceModel:
+        """The same weights again in memory of their own, to be trained or mixed."""
+        return HuggingFaceModel(name, copy.deepcopy(self.module), self.tokenizer)
+
+    def weights_hash(self) -> str:
+        """A short hash of the weights: the identity of a local judge."""
+        digest = hashlib.sha256()
+        for key, value in sorted(self.module.state_dict().items()):
+            digest.update(key.encode())
+            digest.update(value.detach().cpu().contiguous().view(torch.uint8).numpy())
+        return digest.hexdigest()[:16]
+
+    def encode_chat(self, chat: Sequence[Message], prefill: str = "") -> list[int]:
+        """Token ids of the chat with the assistant's turn opened, and of the prefill after it."""
+        return encode_chat(self.tokenizer, chat, prefill)
+
+    def generate(self, chats: Sequence[Sequence[Message]], sampling: Sampling) -> list[list[Completion]]:
+        """`sampling.n` completions of each chat, with token ids and log-probabilities."""
+        prompts = [self.encode_chat(chat, sampling.prefill) for chat in chats]
+        per_batch = max(1, ROWS_AT_ONCE // sampling.n)
+        out: list[list[Completion]] = []
+        for start in range(0, len(prompts), per_batch):
+            drawn = sample(
+                self.module,
+                prompts[start : start + per_batch],
+                n=sampling.n,
+                temperature=sampling.temperature,
+                max_tokens=sampling.max_tokens,
+                end_ids=self.end_ids,
+                pad_id=self.tokenizer.pad_token_id,
+                seed=sampling.seed + start,
+            )
+            for rows in drawn:
+                texts = self.tokenizer.batch_decode([r.token_ids for r in rows], skip_special_tokens=True)
+                out.append(
+                    [
+                        Completion(
+                            text=sampling.prefill + text,
+                            token_ids=row.token_ids,
+                            logprobs=row.logprobs,
+                            trained_mask=(True,) * len(row.token_ids),
+                            finish_reason="stop" if row.ended else "length",
+                        )
+                        for row, text in zip(rows, texts, strict=True)
+                    ]
+                )
+        return out
+
+    @torch.inference_mode()
+    def label_logprobs(self, chats: Sequence[Sequence[Message]], labels: Sequence[str]) -> np.ndarray:
+        """[B, labels] log-probability that the reply begins with each label (with or without a space before it)."""
+        sets = [self._first_tokens(label) for label in labels]
+        prompts = [self.encode_chat(chat) for chat in chats]
+        out = np.empty((len(prompts), len(labels)))
+        for rows, ids_BT, mask_BT, lengths in self._batches(prompts):
+            last = torch.tensor(lengths, device=self.device) - 1
+            hidden_or_logits = self.module(input_ids=ids_BT, attention_mask=mask_BT, logits_to_keep=torch.unique(last))
+            where = torch.searchsorted(torch.unique(last), last)
+            logprobs_BV = hidden_or_logits.logits[torch.arange(len(rows)), where].float().log_softmax(-1)
+            columns = [logprobs_BV[:, ids].logsumexp(-1) for ids in sets]
+            out[rows] = torch.stack(columns, 1).cpu().numpy()
+        return out
+
+    @torch.inference_mode()
+    def mean_logprobs(self, contexts: Sequence[str], continuations: Sequence[str]) -> np.ndarray:
+        """[B] mean log-probability per token of each continuation after its context (plain text, no chat)."""
+        encode = lambda text: self.tokenizer.encode(text, add_special_tokens=False)  # noqa: E731
+        starts, ends = [encode(c) for c in contexts], [encode(c) for c in continuations]
+        out = np.empty(len(starts))
+        for rows, ids_BT, mask_BT, lengths in self._batches([a + b for a, b in zip(starts, ends, strict=True)]):
+            longest = max(lengths)
+            shortest_context = min(len(starts[i]) for i in rows)
+            kept = torch.arange(max(shortest_context - 1, 0), longest - 1, device=self.device)
+            logits_BTV = self.module(input_ids=ids_BT, attention_mask=mask_BT, logits_to_keep=kept).logits.float()
+            targets_BT = ids_BT[:, kept + 1]
+            logprobs_BT = logits_BTV.gather(2, targets_BT[:, :, None]).squeeze(2) - logits_BTV.logsumexp(-1)
+            for b, i in enumerate(rows):
+                a = max(len(starts[i]) - 1, 0) - int(kept[0])
+                out[i] = logprobs_BT[b, a : a + len(ends[i])].mean().item()
+        return out
+
+    def _first_tokens(self, label: str) -> list[int]:
+        ids = {self.tokenizer.encode(form, add_special_tokens=False)[0] for form in (label, " " + label)}
+        return sorted(ids)
+
+    def _batches(
+        self, sequences: Sequence[Sequence[int]], tokens_at_once: int = 16384
+    ) -> Iterator[tuple[list[int], torch.Tensor, torch.Tensor, list[int]]]:
+        """Right-padded batches of similar length: row numbers, ids [B, T], mask [B, T], lengths."""
+        for sequence in sequences:
+            if len(sequence) > self.context_length:
+                raise UserError(
+                    f"a text of {len(sequence)} tokens does not fit {self.name!r}, which reads {self.context_length}"
+                )
+        order = sorted(range(len(sequences)), key=lambda i: len(sequences[i]))
+        pad = self.tokenizer.pad_token_id
+        while order:
+            rows = [order.pop()]  # the longest sets the width
+            width = len(sequences[rows[0]])
+            while order and (len(rows) + 1) * width <= tokens_at_once:
+                rows.append(order.pop())
+            lengths = [len(sequences[i]) for i in rows]
+            ids = torch.tensor([[*sequences[i], *[pad] * (width - len(sequences[i]))] for i in rows], device=self.device)
+            mask = torch.tensor([[1] * k + [0] * (width - k) for k in lengths], device=self.device)
+            yield rows, ids, mask, lengths
+
+
+def encode_chat(tokenizer: Any, chat: Sequence[Message], prefill: str = "") -> list[int]:
+    """Token ids of a chat with the assistant's turn opened and begun with `prefill`.
+
+    A tokenizer without a chat template gets the plain text `role: content`.
+    """
+    if tokenizer.chat_template:
+        text = tokenizer.apply_chat_template(list(chat), add_generation_prompt=True, tokenize=False)
+    else:
+        text = "".join(f"{m['role']}: {m['content']}\n\n" for m in chat) + "assistant: "
+    return tokenizer.encode(text + prefill, add_special_tokens=False)

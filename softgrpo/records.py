@@ -1,0 +1,249 @@
+"""The frozen nouns that flow between the stages, and the protocols the stages speak.
+
+Shape letters used in this project: `G` completions of a group, `M` matches, `P` prompts, `B` rows of a batch,
+`T` tokens, `V` the vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, Protocol, TypedDict
+
+import numpy as np
+
+NOTHING: Mapping[str, Any] = MappingProxyType({})
+
+
+class Message(TypedDict):
+    """One turn of a chat, as every provider spells it."""
+
+    role: str
+    content: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prompt:
+    """What the policy is asked, and what a judge must know to compare the answers."""
+
+    id: str
+    """unique within its task, stable over runs"""
+    messages: tuple[Message, ...]
+    """the chat up to the assistant's turn"""
+    subject: str
+    """what the prompt is about; prompts of one subject are one unit of an interval (a motion, both sides)"""
+    question: str
+    """the user's turn alone, as a judge is told it"""
+    cue: str = ""
+    """what a likelihood judge writes between a text and the subject, e.g. `This argument is in favour of:`"""
+    meta: Mapping[str, Any] = field(default_factory=lambda: NOTHING)
+    """what the task knows beside, e.g. {"motion": "...", "side": "PRO"}"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Completion:
+    """One answer of a model. API models fill in the text and the reason alone."""
+
+    text: str
+    """the whole assistant turn, prefill included"""
+    token_ids: tuple[int, ...] = ()
+    """[T] what was sampled, end token included, prefill excluded; never tokenised again"""
+    logprobs: tuple[float, ...] = ()
+    """[T] log-probability of each sampled token under the distribution it was drawn from"""
+    trained_mask: tuple[bool, ...] = ()
+    """[T] True where the policy chose the token"""
+    finish_reason: str = "stop"
+    """`stop` (end token) or `length` (cut off)"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Group:
+    """The G completions of one prompt."""
+
+    prompt: Prompt
+    prompt_ids: tuple[int, ...]
+    """the prompt's tokens as the policy saw them, prefill included"""
+    completions: tuple[Completion, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Objective:
+    """One criterion with a tournament of its own."""
+
+    name: str
+    criteria: str
+    """what makes a text better, in words for a judge"""
+    section: str = "answer"
+    """the tag whose content is shown to the judge"""
+    weight: float = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Match:
+    """Two texts to compare, in the order in which the judge reads them."""
+
+    first: int
+    second: int
+    objective: str = "answer"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Usage:
+    """What one judgement or completion cost."""
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+    requests: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """A judge's answer to one match; `p_first is None` says that there is none, and `failure` why."""
+
+    match: Match
+    p_first: float | None
+    """probability that the first text wins"""
+    how: str
+    """`log_odds`, `scores`, `text`, `forfeit`, ..."""
+    reply: str = ""
+    failure: str = ""
+    usage: Usage = Usage()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Contest:
+    """What a judge is shown: texts that answer one prompt, and which of them to compare."""
+
+    prompt: Prompt
+    objective: Objective
+    texts: tuple[str | None, ...]
+    """[G] the section to be judged; None forfeits and is in no match"""
+    matches: tuple[Match, ...]
+
+
+class Judge(Protocol):
+    """Anything that compares texts. A panel is a judge made of judges."""
+
+    name: str
+    """what stands in file names and reports"""
+    scores_texts: bool
+    """True when each text is scored once and every pair follows: schedules do not apply"""
+
+    def judge(self, contests: Sequence[Contest]) -> list[tuple[Verdict, ...]]:
+        """One verdict per match, in the order of the matches."""
+        ...
+
+
+class TextModel(Protocol):
+    """A model that answers chats: local, or behind an API."""
+
+    name: str
+
+    def generate(self, chats: Sequence[Sequence[Message]], sampling: Sampling) -> list[list[Completion]]:
+        """`sampling.n` completions for each chat, in the order of the chats."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sampling:
+    """How completions are drawn."""
+
+    n: int = 1
+    """completions per prompt"""
+    temperature: float = 0.9
+    max_tokens: int = 256
+    seed: int = 0
+    prefill: str = ""
+    """opens the assistant's turn; local models only"""
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """The outcome of one tournament."""
+
+    scores: np.ndarray
+    """[G] 1.5 * (2 * mean p - 1); NaN where nothing was judged"""
+    stderrs: np.ndarray
+    """[G] standard error of the score, NaN where unknown"""
+    n_opponents: np.ndarray
+    """[G] opponents against which there is an outcome"""
+    position_bias: float
+    """mean log-odds that the first text wins, over pairs judged in both orders; NaN when there are none"""
+    n_unjudged: int
+    """verdicts without a probability"""
+    n_forfeits: int
+    """texts that had nothing to show"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScoredGroup:
+    """A group with everything that was said of it."""
+
+    group: Group
+    verdicts: tuple[Verdict, ...]
+    standings: Mapping[str, Standing]
+    """by objective"""
+    reward_parts: Mapping[str, np.ndarray]
+    """[G] each, unweighted, by name"""
+    rewards: np.ndarray
+    """[G] the weighted sum; NaN where an objective has no score"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WinRate:
+    """How often the policy beats its opponent on held-out prompts."""
+
+    win_rate: float
+    """share of pairs won, a tie counting half, forfeits included"""
+    low: float
+    high: float
+    """95% interval over subjects"""
+    win_rate_both_formed: float
+    """the same without the pairs decided by a forfeit"""
+    both_formed_low: float
+    both_formed_high: float
+    mean_p_win: float
+    """mean probability that the policy's text wins"""
+    n_prompts: int
+    n_subjects: int
+    n_pairs: int
+    """pairs with an outcome"""
+    n_forfeits: int
+    """pairs decided because a text had nothing to show"""
+    n_unjudged: int
+    """pairs without an outcome"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lesson:
+    """A scored group with what the policy is to learn from it."""
+
+    scored: ScoredGroup
+    advantages: np.ndarray
+    """[G]; NaN where there is no reward"""
+    trained: np.ndarray
+    """[G] True where the completion is in the loss"""
+    flat: bool
+    """all rewards equal, or fewer than two: nothing to learn"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UpdateReport:
+    """One optimizer update, over all the iterations since the one before."""
+
+    update: int
+    """updates so far, this one included"""
+    learning_rate: float
+    loss: float
+    kl: float
+    """k3 estimate of the divergence to the reference, weighted as the loss; NaN without a reference"""
+    clip_share: float
+    grad_norm: float
+    """before clipping; NaN when nothing could be learned"""
+    n_trained: int
+    """completions in the loss"""
+    n_tokens: int
+    """tokens in the loss"""
+    skipped: str = ""
+    """why the weights stayed as they were"""

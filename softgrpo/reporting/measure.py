@@ -1,0 +1,99 @@
+"""What is recorded of a step. Pure but for the memory reading."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+from softgrpo.records import Lesson, UpdateReport
+from softgrpo.reporting.recorder import peak_rss
+
+
+def step_metrics(
+    step: int, lessons: Sequence[Lesson], update: UpdateReport | None, times: Mapping[str, float], seconds: float
+) -> dict[str, Any]:
+    """One line of `metrics.jsonl`. Figures of the update are there only on iterations that had one."""
+    scored = [lesson.scored for lesson in lessons]
+    completions = [c for s in scored for c in s.group.completions]
+    standings = [st for s in scored for st in s.standings.values()]
+    rewards = np.concatenate([s.rewards for s in scored])
+    tokens = sum(len(c.token_ids) for c in completions)
+    metrics: dict[str, Any] = {"step": step, "reward_mean": _mean(rewards), "reward_std": _spread(scored, None)}
+    for name in scored[0].reward_parts:
+        metrics[f"{name}_mean"] = _mean(np.concatenate([s.reward_parts[name] for s in scored]))
+        metrics[f"{name}_std"] = _spread(scored, name)
+    metrics |= {
+        "length_mean": tokens / len(completions),
+        "n_completions": len(completions),
+        "n_truncated": sum(c.finish_reason == "length" for c in completions),
+        "n_forfeits": sum(s.standings["answer"].n_forfeits for s in scored if "answer" in s.standings),
+        "n_unjudged": sum(st.n_unjudged for st in standings),
+        "n_left_out": int(np.sum(~np.isfinite(rewards))),
+        "n_flat_groups": sum(lesson.flat for lesson in lessons),
+        "position_bias": _mean(np.array([st.position_bias for st in standings])),
+        "sampled_logprob_mean": _mean(np.array([x for c in completions for x in c.logprobs])),
+    }
+    if update:
+        metrics |= asdict(update)
+    metrics |= {f"time_{name}": value for name, value in times.items()}
+    if times.get("sample"):
+        metrics["sampled_tokens_per_second"] = tokens / times["sample"]
+    return metrics | {"time_step": seconds, "peak_rss": peak_rss(), **_device_memory()}
+
+
+def group_lines(lessons: Sequence[Lesson]) -> list[dict[str, Any]]:
+    """Everything needed to compute the rewards again, one line per group."""
+    return [_group_line(lesson) for lesson in lessons]
+
+
+def _group_line(lesson: Lesson) -> dict[str, Any]:
+    scored, group = lesson.scored, lesson.scored.group
+    return {
+        "prompt_id": group.prompt.id,
+        "subject": group.prompt.subject,
+        "messages": list(group.prompt.messages),
+        "completions": [
+            {
+                "text": c.text,
+                "finish_reason": c.finish_reason,
+                "n_tokens": len(c.token_ids),
+                "reward": scored.rewards[i],
+                "reward_parts": {name: part[i] for name, part in scored.reward_parts.items()},
+                "stderr": {name: s.stderrs[i] for name, s in scored.standings.items()},
+                "advantage": lesson.advantages[i],
+                "trained": bool(lesson.trained[i]),
+            }
+            for i, c in enumerate(group.completions)
+        ],
+        "verdicts": [
+            {
+                "objective": v.match.objective,
+                "first": v.match.first,
+                "second": v.match.second,
+                "p_first": v.p_first,
+                "how": v.how,
+                "reply": v.reply,
+                "failure": v.failure,
+            }
+            for v in scored.verdicts
+        ],
+    }
+
+
+def _mean(values: np.ndarray) -> float:
+    known = values[np.isfinite(values)]
+    return float(known.mean()) if len(known) else float("nan")
+
+
+def _spread(scored: Sequence[Any], part: str | None) -> float:
+    """Mean over groups of the standard deviation within a group."""
+    return _mean(np.array([np.nanstd(s.reward_parts[part] if part else s.rewards) for s in scored]))
+
+
+def _device_memory() -> dict[str, int]:
+    import torch
+
+    return {"peak_device_memory": torch.cuda.max_memory_allocated()} if torch.cuda.is_available() else {}

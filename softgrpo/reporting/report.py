@@ -1,0 +1,83 @@
+"""Figures and one page, from what was recorded."""
+
+from __future__ import annotations
+
+import base64
+import json
+import random
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from softgrpo import files
+from softgrpo.config import ReportConfig
+from softgrpo.errors import UserError
+
+SHOWN = 10
+"""texts drawn from the first and the last evaluation"""
+
+
+def report(config: ReportConfig) -> int:
+    """`softgrpo report`."""
+    folder = Path(config.run)
+    if not (folder / "args.json").exists():
+        raise UserError(f"--run {config.run}: holds no run (no args.json)")
+    for path in write_report(folder):
+        print(f"wrote {path}")
+    return 0
+
+
+def write_report(folder: Path) -> list[Path]:
+    """`figures/` and `report.html`; returns what was written."""
+    from softgrpo.reporting.plots import draw
+
+    metrics = files.read_lines(folder / "metrics.jsonl")
+    evaluations = [
+        json.loads(p.read_text(encoding="utf-8")) for p in sorted((folder / "evaluations").glob("step_*.json"))
+    ]
+    try:
+        figures = draw(folder / "figures", metrics, evaluations)
+    except ImportError as error:
+        print(f"no figures: {error}; pip install matplotlib, then softgrpo report --run {folder}")
+        figures = []
+    return [*figures, _page(folder, metrics, evaluations)]
+
+
+def _page(folder: Path, metrics: list[dict[str, Any]], evaluations: list[dict[str, Any]]) -> Path:
+    import jinja2
+
+    source = (resources.files("softgrpo.reporting") / "templates" / "report.html").read_text(encoding="utf-8")
+    template = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined).from_string(source)
+    picture = folder / "figures" / "win_rate.png"
+    page = template.render(
+        args=json.loads((folder / "args.json").read_text(encoding="utf-8")),
+        environment=json.loads((folder / "environment.json").read_text(encoding="utf-8")),
+        evaluations=evaluations,
+        last=metrics[-1] if metrics else None,
+        times=_times(metrics),
+        samples=samples(folder, evaluations),
+        picture=base64.b64encode(picture.read_bytes()).decode() if picture.exists() else "",
+    )
+    files.write_text(folder / "report.html", page)
+    return folder / "report.html"
+
+
+def samples(folder: Path, evaluations: list[dict[str, Any]], seed: int = 0) -> list[dict[str, Any]]:
+    """The same held-out prompts before and after, drawn at random."""
+    if not evaluations:
+        return []
+    ends = []
+    for e in (evaluations[0], evaluations[-1]):
+        name = next(
+            (p.name for p in (folder / "evaluations").glob(f"step_{e['step']:06d}.*.pairs.jsonl")), "missing.pairs.jsonl"
+        )
+        ends.append({line["prompt_id"]: line for line in files.read_lines(folder / "evaluations" / name)})
+    common = sorted(set(ends[0]) & set(ends[1]))
+    drawn = random.Random(seed).sample(common, min(SHOWN, len(common)))
+    return [{"question": ends[0][i]["question"], "before": ends[0][i], "after": ends[1][i]} for i in drawn]
+
+
+def _times(metrics: list[dict[str, Any]]) -> dict[str, float]:
+    """Seconds by stage over the run."""
+    names = sorted({name for m in metrics for name in m if name.startswith("time_") and name != "time_step"})
+    return {name.removeprefix("time_"): sum(m.get(name) or 0.0 for m in metrics) for name in names}

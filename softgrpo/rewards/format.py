@@ -1,0 +1,64 @@
+"""The form a completion must have, and how well it keeps it. Pure.
+
+    <reasoning>
+    ...
+    </reasoning>
+    <answer>
+    ...
+    </answer>
+"""
+
+from __future__ import annotations
+
+import re
+
+TAGS = ("<reasoning>", "</reasoning>", "<answer>", "</answer>")
+_STRICT = re.compile(r"\s*<reasoning>(.*?)</reasoning>\s*<answer>(.*?)</answer>\s*", re.DOTALL)
+_SOFT = re.compile(r"<reasoning>.*?</reasoning>.*?<answer>.*?</answer>", re.DOTALL)
+
+
+def section(text: str, tag: str) -> str | None:
+    """What stands between one pair of tags; None when there is not exactly one pair, or nothing in it.
+
+    >>> section("<answer>\\nYes.\\n</answer>", "answer")
+    'Yes.'
+    >>> section("<answer>a</answer><answer>b</answer>", "answer") is None
+    True
+    """
+    start, end = f"<{tag}>", f"</{tag}>"
+    if text.count(start) != 1 or text.count(end) != 1:
+        return None
+    inside = text[text.index(start) + len(start) :]
+    if end not in inside:
+        return None
+    return inside[: inside.index(end)].strip() or None
+
+
+def strict_format(text: str) -> float:
+    """1 when the text is the two sections and nothing else, each tag once, each section filled; else 0.
+
+    >>> strict_format("<reasoning>\\na\\nb\\n</reasoning>\\n<answer>\\nc\\n</answer>\\n")
+    1.0
+    >>> strict_format("<reasoning>a</reasoning><answer>c</answer> Thanks!")
+    0.0
+    """
+    match = _STRICT.fullmatch(text)
+    once = all(text.count(tag) == 1 for tag in TAGS)
+    return float(bool(match and once and match[1].strip() and match[2].strip()))
+
+
+def soft_format(text: str) -> float:
+    """1 when the sections come in their order somewhere in the text; else 0."""
+    return float(bool(_SOFT.search(text)))
+
+
+def tag_count(text: str) -> float:
+    """The seed's count: 0.125 for each tag that occurs exactly once, less 0.001 per character after the last tag.
+
+    >>> tag_count("<reasoning>a</reasoning><answer>b</answer>"), tag_count("<reasoning>a")
+    (0.5, 0.125)
+    """
+    count = 0.125 * sum(text.count(tag) == 1 for tag in TAGS)
+    if text.count("</answer>") == 1:
+        count -= 0.001 * len(text.split("</answer>")[1].rstrip())
+    return count

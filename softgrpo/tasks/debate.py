@@ -1,0 +1,75 @@
+"""Debate: one speech for or against a motion."""
+
+from __future__ import annotations
+
+from functools import cache
+
+from softgrpo.records import Objective
+from softgrpo.tasks.task import Example, Question, Task, filled, form, packaged_lines, reasoning_objective
+
+SYSTEM = "You debate. Argue only for your position. " + form(
+    "what matters most, in one or two sentences", "your speech, in three or four sentences"
+)
+CRITERIA = (
+    "Which speech argues its position on the topic more convincingly? Weigh clear reasons, evidence and examples, "
+    "and how well it stays with the topic and its side. Length alone is no merit."
+)
+REASONING = "Which reasoning prepares a speech for this position better: coherent, relevant, with the stronger grounds?"
+CUES = {
+    "PRO": "This argument speaks in favour of the motion:",
+    "CON": "This argument speaks against the motion:",
+}
+
+
+def question(motion: str, side: str, id: str) -> Question:
+    """One side of a motion."""
+    return Question(
+        id=f"{id}/{side.lower()}",
+        subject=motion,
+        text=f"Debate Topic: {motion}\nPosition: {side}",
+        cue=CUES[side],
+        meta={"motion": motion, "side": side},
+    )
+
+
+def questions(topic: str) -> tuple[Question, ...]:
+    """Both sides of a motion of the user's own."""
+    return tuple(question(topic, side, "own") for side in CUES)
+
+
+EXAMPLES = (
+    Example(
+        question=question("Public transport should be free for everyone", "PRO", "example").text,
+        reply=filled(
+            "I should show who gains and why it is worth the money. Fares keep poor people at home and others in cars.",
+            "Free buses and trains let everyone reach work, school and friends. When a ride costs nothing, people "
+            "leave the car at home, so streets grow quiet and the air grows clean. We already share the cost of "
+            "roads and parks, and this serves more people than either.",
+        ),
+    ),
+    Example(
+        question=question("Schools should start the day at ten", "CON", "example").text,
+        reply=filled(
+            "The strongest point against is the family's day. Parents start work at eight, and sport needs daylight.",
+            "A school that opens at ten leaves young children alone for two hours while their parents work. Lessons "
+            "would end in the evening, so clubs, sport and homework would fall into the dark. Pupils who are tired "
+            "need an earlier bedtime, not a later bell.",
+        ),
+    ),
+)
+
+
+@cache
+def debate() -> Task:
+    """240 motions, both sides of each; the split is fixed by the data."""
+    by_split: dict[str, list[Question]] = {"train": [], "test": []}
+    for line in packaged_lines("debate.jsonl"):
+        by_split[line["split"]] += [question(line["motion"], side, line["id"]) for side in CUES]
+    return Task(
+        name="debate",
+        system=SYSTEM,
+        train=tuple(by_split["train"]),
+        test=tuple(by_split["test"]),
+        objectives=(Objective(name="answer", criteria=CRITERIA), reasoning_objective(REASONING)),
+        examples=EXAMPLES,
+    )

@@ -1,0 +1,173 @@
+"""Head to head on held-out prompts. The same machinery while training and afterwards."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from softgrpo.evaluator import Evaluator, Meeting
+from softgrpo.files import read_lines, write_json, write_lines
+from softgrpo.records import Completion, Prompt, Sampling, TextModel, WinRate
+from softgrpo.rewards.format import soft_format, strict_format
+from softgrpo.tasks import Question, Task
+from softgrpo.tournament.winrate import win_rate
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Player:
+    """Who answers: a model, and how it is asked."""
+
+    name: str
+    model: TextModel
+    num_shots: int
+    sampling: Sampling
+
+    def answer(self, task: Task, questions: Sequence[Question]) -> list[list[Completion]]:
+        """`sampling.n` completions for each question."""
+        prompts = [task.prompt(q, num_shots=self.num_shots) for q in questions]
+        return self.model.generate([p.messages for p in prompts], self.sampling)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evaluation:
+    """One evaluation's figures."""
+
+    step: int
+    judge: str
+    opponent: str
+    win_rate: WinRate
+    format_adherence: float
+    """share of our texts in strict form"""
+    format_adherence_soft: float
+    opponent_format_adherence: float
+    position_bias: float
+    n_truncated: int
+    """our texts cut off at the length limit"""
+    mean_length: float
+    """tokens of our texts"""
+
+    def to_dict(self) -> dict[str, Any]:
+        """One flat mapping, as it is written."""
+        own = {k: v for k, v in asdict(self).items() if k != "win_rate"}
+        return {"step": self.step, **asdict(self.win_rate), **own}
+
+
+def held_out(task: Task, n: int) -> tuple[Question, ...]:
+    """The first n test questions: always the same, subject by subject."""
+    return task.test[:n]
+
+
+def evaluate(
+    task: Task,
+    questions: Sequence[Question],
+    ours: Sequence[Sequence[Completion]],
+    theirs: Sequence[Sequence[Completion]],
+    *,
+    evaluator: Evaluator,
+    step: int,
+    opponent: str,
+) -> tuple[Evaluation, list[Meeting]]:
+    """Judge recorded answers of both players to the same questions."""
+    prompts = [task.prompt(q) for q in questions]
+    met = evaluator.meetings(prompts, ours, theirs)
+    flat = [c for row in ours for c in row]
+    odds = [v.p_first for m in met for v in m.verdicts if v.p_first is not None and v.how not in ("forfeit", "scores")]
+    evaluation = Evaluation(
+        step=step,
+        judge=evaluator.judge.name,
+        opponent=opponent,
+        win_rate=win_rate([m.pair for m in met]),
+        format_adherence=float(np.mean([strict_format(c.text) for c in flat])),
+        format_adherence_soft=float(np.mean([soft_format(c.text) for c in flat])),
+        opponent_format_adherence=float(np.mean([strict_format(c.text) for row in theirs for c in row])),
+        position_bias=float(np.mean(odds)) - 0.5 if odds else float("nan"),
+        n_truncated=sum(c.finish_reason == "length" for c in flat),
+        mean_length=float(np.mean([len(c.token_ids) for c in flat])),
+    )
+    return evaluation, met
+
+
+def opponent_answers(path: Path, player: Player, task: Task, questions: Sequence[Question]) -> list[list[Completion]]:
+    """The opponent's texts: generated once, kept in `opponent.jsonl`, read ever after."""
+    key = {
+        "opponent": player.name,
+        "n": player.sampling.n,
+        "temperature": player.sampling.temperature,
+        "max_tokens": player.sampling.max_tokens,
+        "seed": player.sampling.seed,
+    }
+    known = {
+        line["prompt_id"]: [Completion(text=c["text"], finish_reason=c["finish_reason"]) for c in line["completions"]]
+        for line in read_lines(path)
+        if all(line[name] == value for name, value in key.items())
+    }
+    # all or none: which texts a batch draws depends on the batch
+    if not all(q.id in known for q in questions):
+        answers = player.answer(task, questions)
+        known = dict(zip([q.id for q in questions], answers, strict=True))
+        kept = [line for line in read_lines(path) if not all(line[name] == value for name, value in key.items())]
+        new = [
+            {**key, "prompt_id": id, "completions": [{"text": c.text, "finish_reason": c.finish_reason} for c in row]}
+            for id, row in known.items()
+        ]
+        write_lines(path, kept + new)
+    return [known[q.id] for q in questions]
+
+
+def write(folder: Path, evaluation: Evaluation, met: Sequence[Meeting]) -> Path:
+    """`step_N.<judge>.json`, and every pair with its verdicts beside it."""
+    stem = f"step_{evaluation.step:06d}.{file_name(evaluation.judge)}"
+    write_lines(folder / f"{stem}.pairs.jsonl", [_line(m) for m in met])
+    write_json(folder / f"{stem}.json", evaluation.to_dict())
+    return folder / f"{stem}.json"
+
+
+def read_all(folder: Path) -> list[dict[str, Any]]:
+    """All evaluations of a run, in the order of their steps."""
+    import json
+
+    found = [json.loads(p.read_text(encoding="utf-8")) for p in sorted(folder.glob("step_*.json"))]
+    return sorted(found, key=lambda e: e["step"])
+
+
+def file_name(name: str) -> str:
+    """A model's name as part of a file's name.
+
+    >>> file_name("openai:a/b@http://x:1/v1")
+    'openai_a_b_http_x_1_v1'
+    """
+    return re.sub(r"[^A-Za-z0-9-]+", "_", name).strip("_")[:80]
+
+
+def _line(met: Meeting) -> dict[str, Any]:
+    return {
+        "prompt_id": met.prompt.id,
+        "subject": met.prompt.subject,
+        "question": met.prompt.question,
+        "ours": met.ours.text,
+        "ours_finish": met.ours.finish_reason,
+        "theirs": met.theirs.text,
+        "p_win": met.pair.p_win,
+        "forfeit": met.pair.forfeit,
+        "verdicts": [verdict_line(v) for v in met.verdicts],
+    }
+
+
+def verdict_line(verdict: Any) -> dict[str, Any]:
+    """A verdict as it is recorded."""
+    return {
+        "objective": verdict.match.objective,
+        "first": verdict.match.first,
+        "second": verdict.match.second,
+        "p_first": verdict.p_first,
+        "how": verdict.how,
+        "reply": verdict.reply,
+        "failure": verdict.failure,
+    }
+
+

@@ -1,0 +1,100 @@
+"""What a run will need, before its first step. An estimate from sizes; `reporting` records what it really took."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from softgrpo.config import TrainConfig
+
+GIB = 1 << 30
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sizes:
+    """A model's shape."""
+
+    parameters: int
+    layers: int
+    hidden: int
+    inner: int
+    kv: int
+    """keys and values of one token in one layer"""
+    vocabulary: int
+
+    @classmethod
+    def of(cls, config: Any) -> Sizes:
+        """From a `transformers` configuration, without its weights."""
+        from transformers import AutoModelForCausalLM
+
+        with torch.device("meta"):
+            module = AutoModelForCausalLM.from_config(config)
+        heads = getattr(config, "num_attention_heads", 1)
+        width = getattr(config, "head_dim", None) or config.hidden_size // heads
+        return cls(
+            parameters=sum(p.numel() for p in module.parameters()),
+            layers=config.num_hidden_layers,
+            hidden=config.hidden_size,
+            inner=getattr(config, "intermediate_size", None) or 4 * config.hidden_size,
+            kv=2 * width * (getattr(config, "num_key_value_heads", None) or heads),
+            vocabulary=config.vocab_size,
+        )
+
+
+def need(sizes: Sizes, config: TrainConfig, *, bytes_per_weight: int, shared_base: bool) -> dict[str, float]:
+    """Bytes by purpose at the run's peak; the judge and opponent count only where they share the base."""
+    n, b = sizes.parameters, bytes_per_weight
+    if config.use_lora:
+        adapted = sizes.layers * config.lora_rank * (4 * 2 * sizes.hidden + 3 * (sizes.hidden + sizes.inner))
+        weights, learning = n * b, 16.0 * adapted
+    else:
+        weights = n * b * (2 if shared_base else 1)
+        learning = n * (12.0 + b + (4 if b < 4 else 0))
+    if config.update_ref_model and config.kl_weight_beta:
+        weights += n * (b + 4)
+    longest = config.max_prompt_length + config.max_completion_length
+    group_tokens = config.max_prompt_length + config.num_chains * config.max_completion_length
+    tokens = min(group_tokens, max(config.micro_batch_tokens, longest))
+    per_layer = 2 * sizes.hidden if config.gradient_checkpointing else 16 * sizes.hidden + 6 * sizes.inner
+    activations = tokens * sizes.layers * per_layer * b + tokens * sizes.vocabulary * (b + 12) + tokens**2 * (b + 1)
+    rows = max(config.num_chains * config.prompts_per_step, min(64, config.eval_prompts * config.eval_samples))
+    sampling = 2 * rows * longest * sizes.layers * sizes.kv * b + rows * sizes.vocabulary * 12
+    return {"weights": weights, "learning": learning, "activations": max(activations, sampling)}
+
+
+def available(device: torch.device) -> int:
+    """Bytes that can still be had."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    free = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    meminfo = Path("/proc/meminfo")
+    if meminfo.exists():
+        lines = dict(line.split(":", 1) for line in meminfo.read_text().splitlines())
+        free = int(lines["MemAvailable"].split()[0]) * 1024
+    limit, used = Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current")
+    if limit.exists() and limit.read_text().strip() != "max":
+        free = min(free, int(limit.read_text()) - int(used.read_text()))
+    return free
+
+
+def remedies(sizes: Sizes, config: TrainConfig, *, bytes_per_weight: int, shared_base: bool, room: float) -> str:
+    """The first flags, from the mildest on, that bring the need under the room."""
+    from dataclasses import replace
+
+    steps: list[tuple[str, dict[str, Any]]] = [
+        ("--micro_batch_tokens 1024", dict(micro_batch_tokens=1024)),
+        ("--gradient_checkpointing", dict(gradient_checkpointing=True)),
+        ("--use_lora", dict(use_lora=True)),
+        (f"--max_completion_length {config.max_completion_length // 2}", dict(max_completion_length=config.max_completion_length // 2)),
+    ]
+    used = []
+    for text, change in steps:
+        config = replace(config, **change)
+        used.append(text)
+        if sum(need(sizes, config, bytes_per_weight=bytes_per_weight, shared_base=shared_base).values()) <= room:
+            return "these flags would make it fit: " + " ".join(used)
+    return "no flag makes it fit; choose a smaller model"

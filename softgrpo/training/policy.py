@@ -1,0 +1,94 @@
+"""The model that learns: its weights in compute precision, with an adapter or without."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from softgrpo.models.huggingface import HuggingFaceModel
+from softgrpo.records import Completion, Message, Sampling
+
+
+class Policy(HuggingFaceModel):
+    """A `HuggingFaceModel` whose weights change.
+
+    With an adapter the base weights are shared with whoever judges, compares or serves as reference. So the adapter
+    is off unless somebody is inside `with policy.active()`.
+    """
+
+    def __init__(self, name: str, module: Any, tokenizer: Any, *, adapter: bool = False) -> None:
+        super().__init__(name, module, tokenizer)
+        self.adapter = adapter
+        if adapter:
+            self.module.base_model.disable_adapter_layers()
+
+    @contextlib.contextmanager
+    def active(self) -> Iterator[None]:
+        """The policy's own weights are in force."""
+        if not self.adapter:
+            yield
+            return
+        self.module.base_model.enable_adapter_layers()
+        try:
+            yield
+        finally:
+            self.module.base_model.disable_adapter_layers()
+
+    def generate(self, chats: Sequence[Sequence[Message]], sampling: Sampling) -> list[list[Completion]]:
+        with self.active():
+            return super().generate(chats, sampling)
+
+    def trainable(self) -> dict[str, Any]:
+        """The parameters that learn, by name; tied ones once."""
+        with self.active():
+            return {name: p for name, p in self.module.named_parameters() if p.requires_grad}
+
+    def save(self, folder: Path) -> None:
+        """Hugging Face format: the weights, or the adapter alone; the tokenizer beside it."""
+        with self.active():
+            self.module.save_pretrained(folder)
+        self.tokenizer.save_pretrained(folder)
+
+    def save_merged(self, folder: Path) -> None:
+        """A folder that `transformers` loads without anything else: the adapter is added into the weights."""
+        if self.adapter:
+            base = self.module.get_base_model()
+            base.save_pretrained(folder, state_dict=_merged(base))
+        else:
+            self.module.save_pretrained(folder)
+        self.tokenizer.save_pretrained(folder)
+
+
+def with_lora(model: HuggingFaceModel, *, rank: int, alpha: float, dropout: float, seed: int) -> Policy:
+    """A policy on the same weights with a fresh low-rank adapter on every linear layer (Hu et al., 2021)."""
+    import torch
+    from peft import LoraConfig, get_peft_model
+
+    torch.manual_seed(seed)
+    model.module.requires_grad_(False)
+    config = LoraConfig(
+        r=rank, lora_alpha=alpha, lora_dropout=dropout, target_modules="all-linear", task_type="CAUSAL_LM"
+    )
+    return Policy(model.name, get_peft_model(model.module, config), model.tokenizer, adapter=True)
+
+
+def full(model: HuggingFaceModel, *, shared: bool) -> Policy:
+    """A policy whose weights all learn; a copy where others use the model too."""
+    module = model.copy(model.name).module if shared else model.module
+    return Policy(model.name, module.requires_grad_(True), model.tokenizer)
+
+
+def _merged(base: Any) -> dict[str, Any]:
+    """The base model's weights with each adapter's product added, under the names the base had without adapters."""
+    delta = {
+        f"{name}.base_layer.weight": module.get_delta_weight("default")
+        for name, module in base.named_modules()
+        if hasattr(module, "get_delta_weight")
+    }
+    return {
+        name.replace(".base_layer", ""): (value.float() + delta[name].float()).to(value.dtype) if name in delta else value
+        for name, value in base.state_dict().items()
+        if ".lora_" not in name
+    }

@@ -1,0 +1,171 @@
+"""From a configuration to the things a run works with. Everything that can be wrong is found here, cheapest first."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+from softgrpo.config import TrainConfig
+from softgrpo.errors import UserError
+from softgrpo.evaluator import Evaluator
+from softgrpo.judging.judge import check_judge, load_judge
+from softgrpo.model_interface import check_model, forget_local, load_local, load_model, same_weights
+from softgrpo.models import loading, names
+from softgrpo.models.huggingface import encode_chat
+from softgrpo.records import Sampling
+from softgrpo.reporting.console import Console
+from softgrpo.streams import seed_for
+from softgrpo.tasks import Question, Task, load_task
+from softgrpo.training import memory, policy
+from softgrpo.training.heldout import Player, held_out
+from softgrpo.training.learner import Learner, LearnerSettings
+from softgrpo.training.reference import MixedReference, Reference
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """What a run works with."""
+
+    task: Task
+    policy: policy.Policy
+    learner: Learner
+    evaluator: Evaluator
+    opponent: Player
+    questions: tuple[Question, ...]
+    """the held-out ones"""
+
+
+def check(config: TrainConfig) -> None:
+    """What can be said before anything is loaded."""
+    task = load_task(config.task)
+    load_task(config.scoring_task)
+    check_judge(config.judge_model_name)
+    for flag in ("model_name", "judge_model_name", "compare_model_name"):
+        try:
+            names.check(getattr(config, flag))
+        except UserError as error:
+            raise UserError(f"--{flag}: {error}") from None
+    if not names.parse(config.model_name).is_local:
+        raise UserError(f"--model_name {config.model_name}: an API model cannot be trained; name a local one")
+    if config.update_ref_model and config.use_lora:
+        raise UserError("--update_ref_model moves a full copy of the weights, which --use_lora avoids; drop one of them")
+    if config.update_ref_model and not config.kl_weight_beta:
+        raise UserError("--update_ref_model needs a reference, but --kl_weight_beta 0 has none; drop one of them")
+    if config.eval_prompts > len(task.test):
+        raise UserError(f"--eval_prompts {config.eval_prompts}: {config.task} has {len(task.test)} held-out prompts")
+    for name in sorted({config.judge_model_name, config.compare_model_name}):
+        for warning in check_model(name):
+            print(f"warning: {warning}")
+
+
+def build(config: TrainConfig, console: Console) -> Parts:
+    """Tokenizer and prompt lengths, then the memory, then weights, judge and opponent."""
+    task = load_task(config.task)
+    questions = held_out(task, config.eval_prompts)
+    location = loading.locate(names.parse(config.model_name))
+    _check_lengths(config, task, questions, location)
+    shared = _is_shared(config)
+    _check_memory(config, location, shared, console)
+
+    base = load_local(config.model_name, dtype=config.dtype, device=config.device)
+    judge = load_judge(config.judge_model_name, dtype=config.dtype, device=config.device)
+    if config.use_lora:
+        ours = policy.with_lora(
+            base,
+            rank=config.lora_rank,
+            alpha=config.lora_alpha,
+            dropout=config.lora_dropout,
+            seed=seed_for(config.seed, "adapter"),
+        )
+    else:
+        ours = policy.full(base, shared=shared)
+        if not shared:
+            forget_local(config.model_name, dtype=config.dtype, device=config.device)
+    weights = config.weights(judge_is_local=names.parse(config.judge_model_name).is_local)
+    if config.reasoning_weight is None:
+        console.say(f"reasoning_weight is {weights['reasoning']:g} (a local judge is free, a paid one is not)")
+    settings = LearnerSettings(
+        n_updates=config.n_updates,
+        **{f.name: getattr(config, f.name) for f in fields(LearnerSettings) if f.name != "n_updates"},
+    )
+    learner = Learner(ours, _reference(config, ours), settings)
+    if not learner.tree:
+        console.say(f"{config.model_name} does not read a group as a tree; completions are padded instead (slower)")
+    return Parts(
+        task=task,
+        policy=ours,
+        learner=learner,
+        evaluator=Evaluator(load_task(config.scoring_task), judge, weights, orders=config.judge_orders),
+        opponent=opponent(config),
+        questions=questions,
+    )
+
+
+def opponent(config: TrainConfig) -> Player:
+    """The compare model as a player of the evaluations."""
+    name = config.compare_model_name
+    return Player(
+        name=name,
+        model=load_model(name, dtype=config.dtype, device=config.device),
+        num_shots=config.shots_for(name),
+        sampling=eval_sampling(config, name, "opponent"),
+    )
+
+
+def eval_sampling(config: TrainConfig, name: str, role: str) -> Sampling:
+    """How a player answers at test time; its stream never touches the trainer's."""
+    return Sampling(
+        n=config.eval_samples,
+        temperature=config.eval_temperature,
+        max_tokens=config.max_completion_length,
+        seed=seed_for(config.seed, "evaluation", role),
+        prefill=config.opening_for(name),
+    )
+
+
+def _reference(config: TrainConfig, ours: policy.Policy) -> Reference | None:
+    if not config.kl_weight_beta:
+        return None
+    if config.use_lora:  # the same module: its adapter is off at rest
+        return Reference(ours.module)
+    base = load_local(config.model_name, dtype=config.dtype, device=config.device)
+    if config.update_ref_model:
+        return MixedReference(base.copy(base.name).module, alpha=config.ref_model_mixup_alpha)
+    return Reference(base.module)
+
+
+def _is_shared(config: TrainConfig) -> bool:
+    """Somebody beside the policy needs the base weights as they are."""
+    roles = (config.judge_model_name, config.compare_model_name)
+    return config.kl_weight_beta > 0 or any(same_weights(config.model_name, name) for name in roles)
+
+
+def _check_lengths(config: TrainConfig, task: Task, questions: tuple[Question, ...], location: str) -> None:
+    tokenizer = loading.load_tokenizer(location)
+    shots, opening = config.shots_for(config.model_name), config.opening_for(config.model_name)
+    prompts = [task.prompt(q, num_shots=shots) for q in (*task.train, *questions)]
+    lengths = [len(encode_chat(tokenizer, p.messages, opening)) for p in prompts]
+    longest = max(range(len(lengths)), key=lengths.__getitem__)
+    if lengths[longest] > config.max_prompt_length:
+        raise UserError(
+            f"--max_prompt_length {config.max_prompt_length}: prompt {prompts[longest].id!r} has {lengths[longest]} "
+            f"tokens; raise it to {lengths[longest]} or use fewer --num_shots"
+        )
+
+
+def _check_memory(config: TrainConfig, location: str, shared: bool, console: Console) -> None:
+    from transformers import AutoConfig
+
+    device = loading.pick_device(config.device)
+    sizes = memory.Sizes.of(AutoConfig.from_pretrained(location))
+    options = dict(
+        bytes_per_weight=loading.pick_dtype(config.dtype, device).itemsize, shared_base=shared and not config.use_lora
+    )
+    parts = memory.need(sizes, config, **options)
+    total, room = sum(parts.values()), memory.available(device)
+    words = ", ".join(f"{name} {size / memory.GIB:.1f}" for name, size in parts.items())
+    console.say(f"memory: about {total / memory.GIB:.1f} GiB ({words}); {room / memory.GIB:.1f} GiB free on {device}")
+    if total > room and not config.skip_memory_check:
+        raise UserError(
+            f"{config.model_name} needs about {total / memory.GIB:.1f} GiB on {device}, {room / memory.GIB:.1f} are free; "
+            f"{memory.remedies(sizes, config, room=room, **options)} (--skip_memory_check starts anyway)"
+        )

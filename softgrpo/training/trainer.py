@@ -1,0 +1,227 @@
+"""The loop: sample, score, update, record, evaluate, save."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from softgrpo.config import TrainConfig
+from softgrpo.errors import UserError
+from softgrpo.records import Lesson, Prompt, Sampling, UpdateReport
+from softgrpo.reporting.console import Console
+from softgrpo.reporting.measure import group_lines, step_metrics
+from softgrpo.reporting.recorder import Recorder
+from softgrpo.streams import seed_for
+from softgrpo.training import checkpoint, final, heldout, setup
+from softgrpo.training.interrupts import Interrupts
+from softgrpo.training.lessons import lesson
+from softgrpo.training.sampler import sample_groups
+
+MAX_SKIPPED = 3
+"""updates in a row that a non-finite gradient may spoil"""
+
+
+def train(config: TrainConfig) -> int:
+    """A whole run; returns the exit status."""
+    recorder = Recorder(Path(config.output_dir))
+    if recorder.exists():
+        if not config.resume:
+            raise UserError(f"--output_dir {config.output_dir} holds a run; add --resume, or choose another folder")
+        recorder.check_same(config)
+        if recorder.finished():
+            print(f"{config.output_dir} is finished: see {config.output_dir}/report.html; nothing was done")
+            return 0
+    setup.check(config)
+    console = Console(config.num_train_iters)
+    try:
+        parts = setup.build(config, console)
+        recorder.start(config)
+        return Trainer(config, parts, recorder, console).run()
+    finally:
+        console.close()
+
+
+class Trainer:
+    """One run. `iteration` counts from 1; `safe` is the iteration of the last update."""
+
+    def __init__(self, config: TrainConfig, parts: setup.Parts, recorder: Recorder, console: Console) -> None:
+        self.config = config
+        self.parts = parts
+        self.recorder = recorder
+        self.console = console
+        self.folder = recorder.folder
+        self.window: list[Lesson] = []
+        self.iteration = self.safe = self.saved = 0
+        self.skipped = 0
+        self.times: dict[str, float] = defaultdict(float)
+
+    def run(self) -> int:
+        """From the last checkpoint, or from the start, to the end."""
+        with Interrupts() as self.interrupts:
+            try:
+                self._restore()
+                self._loop()
+            except KeyboardInterrupt:
+                self._save()
+                self.console.say(f"interrupted: saved at step {self.safe}; add --resume to go on")
+                return 130
+        return 1 if self.skipped >= MAX_SKIPPED else 0
+
+    def _loop(self) -> None:
+        if self.iteration == 0:
+            self._evaluate()
+        while self.iteration < self.config.num_train_iters:
+            started = time.monotonic()
+            self.times.clear()
+            self.iteration += 1
+            with self._timed("sample"):
+                groups = sample_groups(self.parts.policy, self._prompts(), self._sampling())
+            with self._timed("judge"):
+                scored = self.parts.evaluator.score_groups(groups)
+            lessons = [self._lesson(s) for s in scored]
+            self.window += lessons
+            update = self._update()
+            if self.iteration % self.config.eval_iterations == 0 or self.iteration == self.config.num_train_iters:
+                self._evaluate()
+            self._record(lessons, update, time.monotonic() - started)
+            if self.skipped >= MAX_SKIPPED:
+                self._save()
+                self.console.say(
+                    f"stopped: {MAX_SKIPPED} updates in a row had a non-finite gradient; the weights saved at step "
+                    f"{self.safe} are sound. Try a lower --learning_rate or --dtype float32"
+                )
+                return
+            if self._due():
+                self._save()
+        self._finish()
+
+    def _prompts(self) -> list[Prompt]:
+        """This iteration's prompts: each epoch goes through the training questions in an order of its own."""
+        questions, task = self.parts.task.train, self.parts.task
+        out = []
+        for k in range(self.config.prompts_per_step):
+            epoch, place = divmod((self.iteration - 1) * self.config.prompts_per_step + k, len(questions))
+            order = list(range(len(questions)))
+            random.Random(seed_for(self.config.seed, "order", epoch)).shuffle(order)
+            shots = self.config.shots_for(self.config.model_name)
+            out.append(task.prompt(questions[order[place]], num_shots=shots))
+        return out
+
+    def _sampling(self) -> Sampling:
+        return Sampling(
+            n=self.config.num_chains,
+            temperature=self.config.temperature,
+            max_tokens=self.config.max_completion_length,
+            seed=seed_for(self.config.seed, "sampling", self.iteration),
+            prefill=self.config.opening_for(self.config.model_name),
+        )
+
+    def _lesson(self, scored: Any) -> Lesson:
+        return lesson(
+            scored, scale_advantages=self.config.scale_advantages, mask_truncated=self.config.mask_truncated
+        )
+
+    def _update(self) -> UpdateReport | None:
+        """An update follows every `gradient_accumulation_steps` iterations, and the last one."""
+        is_last = self.iteration == self.config.num_train_iters
+        if self.iteration % self.config.gradient_accumulation_steps and not is_last:
+            return None
+        learner, config = self.parts.learner, self.config
+        with self._timed("learn"), self.interrupts.held():
+            torch.manual_seed(seed_for(config.seed, "dropout", self.iteration))
+            report = learner.update(self.window)
+            if learner.reference and config.update_ref_model and learner.updates % config.update_ref_model_freq == 0:
+                learner.reference.mix(learner.masters)
+            self.window = []
+            self.safe = self.iteration
+        bad = bool(report.skipped) and report.n_trained > 0
+        self.skipped = self.skipped + 1 if bad else 0
+        if bad:
+            self.console.say(f"step {self.iteration}: update skipped, {report.skipped}")
+        return report
+
+    def _record(self, lessons: Sequence[Lesson], update: UpdateReport | None, seconds: float) -> None:
+        metrics = step_metrics(self.iteration, lessons, update, dict(self.times), seconds)
+        lines = group_lines(lessons)
+        with self.interrupts.held():
+            self.recorder.groups(self.iteration, lines)
+            self.recorder.step(metrics)
+        self.durations.append(seconds)
+        left = self.config.num_train_iters - self.iteration
+        recent = self.durations[-20:]
+        self.console.step(self.iteration, metrics, left * sum(recent) / len(recent))
+        if self.config.verbose:
+            self.console.say(lines[0]["completions"][0]["text"])
+            for verdict in lines[0]["verdicts"][:4]:
+                self.console.say(str(verdict))
+
+    def _evaluate(self) -> None:
+        config, parts = self.config, self.parts
+        with self._timed("evaluate"):
+            player = heldout.Player(
+                name=config.model_name,
+                model=parts.policy,
+                num_shots=config.shots_for(config.model_name),
+                sampling=setup.eval_sampling(config, config.model_name, "policy"),
+            )
+            path = self.folder / "evaluations" / "opponent.jsonl"
+            theirs = heldout.opponent_answers(path, parts.opponent, parts.task, parts.questions)
+            evaluation, met = heldout.evaluate(
+                parts.task,
+                parts.questions,
+                player.answer(parts.task, parts.questions),
+                theirs,
+                evaluator=parts.evaluator,
+                step=self.iteration,
+                opponent=parts.opponent.name,
+            )
+            with self.interrupts.held():
+                heldout.write(self.folder / "evaluations", evaluation, met)
+        self.console.evaluated(evaluation.to_dict())
+
+    def _due(self) -> bool:
+        """A checkpoint is due once an update has passed a multiple of `save_steps`."""
+        every = self.config.save_steps
+        return self.safe == self.iteration and self.safe // every > self.saved // every
+
+    def _save(self) -> None:
+        """The state after the last update. What was sampled since is sampled again on resume."""
+        if self.safe == self.saved:
+            return
+        with self._timed("save"), self.interrupts.held():
+            checkpoint.save(
+                self.folder / "checkpoints", self.parts.learner, self.safe, keep=self.config.save_total_limit
+            )
+            self.saved = self.safe
+
+    def _restore(self) -> None:
+        self.durations: list[float] = []
+        whole = checkpoint.found(self.folder / "checkpoints") if self.config.resume else []
+        if whole:
+            self.iteration = self.safe = self.saved = checkpoint.restore(whole[-1], self.parts.learner).iteration
+            self.console.say(f"resumed at step {self.iteration}")
+        self.recorder.rewind(self.iteration if whole else -1)
+
+    def _finish(self) -> None:
+        self._save()
+        with self.interrupts.held():
+            final.write(self.folder, self.parts.policy, self.config)
+            self.recorder.finish()
+        self.console.close()
+        for path in final.report(self.folder):
+            self.console.say(f"wrote {path}")
+
+    @contextmanager
+    def _timed(self, name: str) -> Iterator[None]:
+        started = time.monotonic()
+        try:
+            yield
+        finally:
+            self.times[name] += time.monotonic() - started
