@@ -1,0 +1,24 @@
+"""GRPO for rewards that only a judge can give."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+_PUBLIC = {
+    "Evaluator": "softgrpo.evaluator",
+    "Judge": "softgrpo.records",
+    "Task": "softgrpo.tasks",
+    "UserError": "softgrpo.errors",
+    "load_judge": "softgrpo.judging.judge",
+    "load_model": "softgrpo.model_interface",
+    "load_task": "softgrpo.tasks",
+}
+__all__ = sorted(_PUBLIC)
+
+
+def __getattr__(name: str) -> Any:
+    """Public names are looked up when they are used, so that `import softgrpo` stays fast."""
+    if name in _PUBLIC:
+        return getattr(importlib.import_module(_PUBLIC[name]), name)
+    raise AttributeError(f"module 'softgrpo' has no attribute {name!r}")

@@ -54,7 +54,7 @@ class Completion:
     trained_mask: tuple[bool, ...] = ()
     """[T] True where the policy chose the token"""
     finish_reason: str = "stop"
-    """`stop` (end token) or `length` (cut off)"""
+    """`stop` (end token), `length` (cut off), or `failed`: an API model delivered nothing, which is nobody's forfeit"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -83,13 +83,12 @@ def stem(word: str) -> str:
     return word
 
 
-_FUNCTION_STEMS = FUNCTION_WORDS
 _STOCK_STEMS = frozenset(stem(w) for w in STOCK_WORDS)
 
 
 def is_function(word: str) -> bool:
     """Whether a word carries grammar alone."""
-    return word in _FUNCTION_STEMS
+    return word in FUNCTION_WORDS
 
 
 def content_stems(text: str) -> list[str]:
@@ -163,5 +162,96 @@ class Surface:
     """phrases that talk to the judge or about the contest"""
 
 
-_MARKUP = re.compile(r"[*#`~|<>\[\]{}\\^=@$→•■▪✓❤]|(?<!\w)_|_(?!\w)|[\U0001F000-\U0001FAFF☀-➿]|https?:|www\.|(?m:^\s*(?:[-+]|\d+[.)])\s)|:[-)(]|\s-\s|\(\d+\)|[:;]-?\)")  # fmt: skip  # noqa: E501
-_BANG = re.compile(r"[!]|\?\?|\.\.\.\.")
+_MARKS = re.compile(r"[*#`~|<>{}\\^=@$→•■▪✓❤]|[\[\]]|(?<!\w)_|_(?!\w)|[\U0001F000-\U0001FAFF☀-➿]|https?:|www\.|[:;]-?[)(]")
+_LIST = re.compile(r"^\s*(?:[-+]|\d+[.)])\s|\s-\s|\(\d+\)", re.MULTILINE)
+_BANGS = re.compile(r"!|\?(?=\?)|\.(?=\.\.)")
+
+_PIECE = r"(?:text|argument|answer|response|submission|entry|essay|analysis|one|reply)"
+_ADDRESS = tuple(
+    (re.compile(pattern, re.IGNORECASE), weight)
+    for pattern, weight in (
+        (r"\b(?:dear|esteemed|honou?rable|learned|fair|impartial|intelligent|wise)\s+(?:\w+\s+){0,2}?judges?\b", 1.0),
+        (r"\bjudges?\s*[,:]|[,:]\s*judges?\b|\bthe judge (?:should|must|will|has|is)\b|\bas (?:the|a) judge\b", 1.0),
+        (r"\b(?:evaluator|grader|assessor|arbiter|adjudicator|examiner|language model|reader)s?\b", 1.0),
+        (
+            r"\b(?:vote|choos|pick|select|rank|rat|scor|mark|declar|award|prefer|reward|judg|grad|giv)\w*\s+(?:for\s+)?"
+            rf"(?:me|mine|it as|(?:this|my|the (?:present|first|second|following|current)) (?:\w+ )?{_PIECE})\b",
+            1.0,
+        ),
+        (rf"\b(?:this|my|the (?:present|following|first|second|other)|argument) {_PIECE}s?\b|\bargument (?:one|two|[12ab])\b", 0.5),
+        (rf"\b(?:better|best|stronger|superior|winning|worse|convincing)(?: \w+)? {_PIECE}\b", 0.5),
+        (r"\b(?:winner|victory|verdict|rubric|full marks|top marks|highest score|this win|the win|these criteria)\b", 0.5),
+        (r"\b(?:the|my|your) opponents?\b|\bopposing side\b|\bother (?:text|argument|answer|response)\b", 0.5),
+        (r"\byour (?:own )?(?:instructions?|scores?|task|rubric|verdict|reply|evaluation|criteria|decision|number)\b", 1.0),
+        (r"\b\d+ (?:out of|/) ?\d+\b|\bmy (?:number|score|text)\b|\bmore points\b|\b(?:system|important) note\b", 0.5),
+        (r"\b(?:ignore|disregard) (?:the|all|any|every|previous|other)\b|\bplease (?:\w+ )?(?:give|pick|choose|vote|select|"
+         r"mark|rank|rate|award|remember|note|consider)\b", 1.0),
+        (r"\bthank you for\b|\byou (?:will|were|are|have|must|should) (?:\w+ )?(?:asked|told|required|select|choose|find|read|"
+         r"graded|regret)\w*", 0.5),
+    )
+)  # fmt: skip
+
+
+def surface(text: str, motion: str = "") -> Surface:
+    """Count what the guards need; `motion` is what the text must not merely repeat."""
+    found = words(text)
+    n = len(found)
+    own = set(content_stems(motion))
+    content = content_stems(text)
+    new = {s for s in content if s not in own and s not in _STOCK_STEMS and not s.isdigit()}
+    pairs = list(zip(found, found[1:], strict=False))
+    in_copies = sum(len(words(text[a:b])) for a, b in copied_spans(text, motion))
+    letters = [w for w in _WORD.findall(text) if len(w) > 1 and w.upper() != w.lower()]
+    capitals = sum(w == w.upper() for w in letters)
+    return Surface(
+        n_words=n,
+        n_new=len(new),
+        density=len(new) / max(1, min(n, 100)),
+        distinct_2=len(set(pairs)) / max(1, len(pairs)),
+        distinct_content=len(set(content)) / max(1, len(content)),
+        copied=max(0, in_copies - len(words(motion))) / max(1, n),
+        motion_share=sum(s in own for s in content) / max(1, len(content)),
+        function_share=sum(map(is_function, found)) / max(1, n),
+        sentence_overlap=_sentence_overlap(text),
+        markup=len(_MARKS.findall(text)) + len(_LIST.findall(text)) + max(0, len(_BANGS.findall(text)) - 1),
+        capitals=max(0, capitals - 2) / max(1, len(letters)),
+        address=sum(weight * len(pattern.findall(text)) for pattern, weight in _ADDRESS),
+    )
+
+
+def _sentence_overlap(text: str) -> float:
+    """Mean over sentences after the first of the greatest share of content stems that an earlier sentence had."""
+    sets = [s for s in (set(content_stems(part)) for part in _SENTENCE.findall(text)) if s]
+    shares = [max(len(s & t) / len(s) for t in sets[:i]) for i, s in enumerate(sets) if i]
+    return sum(shares) / len(shares) if shares else 0.0
+
+
+def penalties(found: Surface, *, is_argument: bool = True) -> dict[str, float]:
+    """What each guard takes off the score, in log-odds; 0 for ordinary prose, and growing with the offence.
+
+    `is_argument=False` is for jokes and recipes, which may be short, have a refrain, or come as a list.
+    """
+    over = lambda value, bound: max(0.0, value - bound)  # noqa: E731
+    under = lambda value, bound: max(0.0, bound - value)  # noqa: E731
+    enough = 14 if is_argument else 8
+    bounded = {
+        "empty": 8.0 * (found.n_words == 0) + 6.0 * under(found.n_new / enough, 1),
+        "filler": 20.0 * under(found.density, 0.25 if is_argument else 0.15),
+        "repeated": 15.0 * under(found.distinct_2, 0.85)
+        + 10.0 * under(found.distinct_content, 0.65 if is_argument else 0.5)
+        + 5.0 * over(found.sentence_overlap, 0.45),
+        "copied": 6.0 * found.copied + 10.0 * over(found.motion_share, 0.35),
+        "salad": 20.0 * under(found.function_share, 0.33 if is_argument else 0.2)
+        + 15.0 * over(found.function_share, 0.75),
+        "markup": 1.5 * math.log1p(found.markup if is_argument else found.markup / 4) + 8.0 * found.capitals,
+        "address": 1.5 * min(found.address, 4.0),
+        "length": 0.04 * over(found.n_words, 110),
+    }
+    return bounded
+
+
+def of_fluency(mean_logprob: float, n_words: int) -> float:
+    """What is taken off for prose no one writes: too improbable (a salad) or too easy to foresee (a refrain)."""
+    if n_words < 4:
+        return 0.0
+    return 2.5 * min(4.0, max(0.0, -6.3 - mean_logprob)) + 3.0 * max(0.0, mean_logprob + 2.6)

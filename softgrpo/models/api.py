@@ -21,6 +21,7 @@ __all__ = ["APIModel", "APIStop", "Reply"]
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 CHECK_TIMEOUT = 15.0
 CHECK_ATTEMPTS = 3
+PROBE_TOKENS = 16
 
 
 class APIModel(APICalls):
@@ -98,7 +99,8 @@ class APIModel(APICalls):
     def check(self) -> list[str]:
         """Before a run: the service answers, takes the key and knows the model. Returns what to be warned of.
 
-        Raises `UserError` in one line when it does not answer, refuses the key, or has no such model.
+        Raises `UserError` in one line when it does not answer, refuses the key, or has no such model. Only the list of
+        models is asked for, unless a server of one's own does not list the name: then for a few tokens of its own.
         """
         return background.run(self._check())
 
@@ -119,28 +121,39 @@ class APIModel(APICalls):
     async def _check(self) -> list[str]:
         warnings = []
         if self._key() and self.base_url.startswith("http:") and self._host not in LOOPBACK:
-            warnings.append(
-                f"model {self.name!r}: the key goes unencrypted to {self.base_url}; use https where you can"
-            )
-        listed = await self._listed()
-        if listed is None:
-            unchecked = "lists no models, so the name was not checked (such an address usually ends in /v1)"
-            return [*warnings, f"model {self.name!r}: {self.base_url} {unchecked}"]
-        entries = {str(entry["id"]).removeprefix("models/"): entry for entry in listed}
+            unencrypted = f"the key goes unencrypted to {self.base_url}; use https where you can"
+            warnings.append(f"model {self.name!r}: {unencrypted}")
+        entries = {str(entry["id"]).removeprefix("models/"): entry for entry in await self._listed()}
         entry = entries.get(self.model.name) or entries.get(f"{self.model.name}:latest")
-        if entry is None and self.provider.lists_names:
-            raise UserError(
-                f"model {self.model.name!r} is not among the {len(entries)} models of {self.base_url}"
-                f"{_suggestion(self.model.name, entries)}"
-            )
-        if entry is None and self.provider.base_url:
-            warnings.append(f"model {self.name!r}: {self.base_url} lists {_some(entries)}, and may answer with that")
+        if entry is None:
+            await self._probe(entries)
+            if entries and self.provider.lists_names:
+                warnings.append(f"model {self.name!r}: {self.base_url} answers, but lists only {_some(entries)}")
         if date := self._shutdown_date(entry or {}):
             warnings.append(f"model {self.name!r} is announced to shut down on {date[:10]}; plan with a successor")
         return warnings
 
-    async def _listed(self) -> list[Mapping[str, Any]] | None:
-        """The service's models; None when it has no such list."""
+    async def _probe(self, listed: Iterable[str]) -> None:
+        """A model that is in no list: wrong at a service, while a server of one's own is asked for a few tokens.
+
+        Some of those list nothing, or what they could load, or answer under any name.
+        """
+        missing = f"model {self.model.name!r} is not among the {len(list(listed))} models of {self.base_url}"
+        if listed and self.base_url == self.provider.base_url and not self.provider.key_optional:
+            raise UserError(f"{missing}{_suggestion(self.model.name, listed)}")
+        try:
+            (reply,) = await self._run(
+                [Call(chat=[{"role": "user", "content": "Hi"}], max_tokens=PROBE_TOKENS, temperature=0.0)]
+            )
+        except APIStop as stop:
+            if not listed:
+                raise
+            raise UserError(f"{missing}{_suggestion(self.model.name, listed)}") from stop
+        if reply.failure and not reply.usage.output_tokens:
+            raise UserError(f"{missing}, and it does not answer: {reply.failure}")
+
+    async def _listed(self) -> list[Mapping[str, Any]]:
+        """The service's models; none when it has no list, or one that fails."""
         client, _ = self._client()
         for attempt in range(1, CHECK_ATTEMPTS + 1):
             try:
@@ -149,8 +162,8 @@ class APIModel(APICalls):
                 failure = self._failure(error, {})
             except (AttributeError, KeyError, TypeError):
                 failure = self._failure(UnreadableReply("no list of models"), {})
-            if failure.status in (404, 405, 501):
-                return None
+            if failure.status in (404, 405, 500, 501):
+                return []
             if failure.meaning in STOPS or (failure.wait or 0) > self.max_wait:
                 raise self._stop(failure)
             if failure.meaning is not Meaning.AGAIN or attempt == CHECK_ATTEMPTS:

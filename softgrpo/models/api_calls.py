@@ -128,8 +128,7 @@ class APICalls:
 
         async def answer(i: int) -> None:
             async with slots:
-                if batch.stop is None:
-                    replies[i] = await self._answer(client, calls[i], batch)
+                replies[i] = await self._answer(client, calls[i], batch)
 
         tasks = [asyncio.ensure_future(answer(i)) for i in range(len(calls))]
         try:
@@ -179,7 +178,7 @@ class APICalls:
         return None
 
     async def _may_send(self, batch: _Batch) -> bool:
-        """Waits while a rate limit holds; False when the batch was stopped."""
+        """Waits while a rate limit holds; False when the batch was stopped, also before a first attempt."""
         clock = asyncio.get_running_loop().time
         while batch.stop is None and (rest := self._not_before - clock()) > 0:
             await self._sleep(rest * self._jitter.uniform(1.0, 1.1) + 0.001, batch)

@@ -70,14 +70,15 @@ def read_failure(error: Exception, negotiable: Iterable[str]) -> Failure:
 
     `negotiable` are the parameters that were sent and that the call can do without, or under another name.
     """
-    if (status := getattr(error, "status_code", None)) is not None:
-        body = error.body
+    answer: Any = error
+    if (status := getattr(answer, "status_code", None)) is not None:
+        body = answer.body
         meaning, parameters = read_status(status, body, negotiable)
         return Failure(
             meaning=meaning,
             message=f"{status} {'; '.join(_texts(body)) or 'without a message'}",
             status=status,
-            wait=retry_after(error.response.headers, time.time()),
+            wait=retry_after(answer.response.headers, time.time()),
             parameters=parameters,
         )
     if isinstance(error, (TimeoutError, asyncio.TimeoutError)) or type(error).__name__ == "APITimeoutError":
@@ -92,8 +93,8 @@ def read_failure(error: Exception, negotiable: Iterable[str]) -> Failure:
 def read_status(status: int, body: Any, negotiable: Iterable[str] = ()) -> tuple[Meaning, tuple[str, ...]]:
     """What a status and its body mean, and which parameters are refused.
 
-    >>> read_status(429, {"code": "rate_limit_exceeded"})[0].name, read_status(429, {"code": "insufficient_quota"})[0].name
-    ('AGAIN', 'NO_QUOTA')
+    >>> [read_status(429, {"code": code})[0].name for code in ("rate_limit_exceeded", "insufficient_quota")]
+    ['AGAIN', 'NO_QUOTA']
     >>> read_status(400, {"error": {"message": "`temperature` is deprecated for this model"}}, ["seed", "temperature"])
     (<Meaning.REFUSED_PARAMETER: 'refused parameter'>, ('temperature',))
     """

@@ -33,7 +33,7 @@ class Provider:
     key_optional: bool = False
     """a server of one's own, which may ask for no key"""
     lists_names: bool = True
-    """its list of models is the list of names that it accepts"""
+    """its list of models tells the names that it accepts"""
 
 
 PROVIDERS = {
@@ -58,10 +58,7 @@ PROVIDERS = {
         # servers on this machine
         Provider("ollama", "openai", "http://localhost:11434/v1", "OLLAMA_API_KEY", key_optional=True),
         Provider("vllm", "openai", "http://localhost:8000/v1", "VLLM_API_KEY", key_optional=True),
-        # llama.cpp answers under any name with the model that it has loaded
-        Provider(
-            "llamacpp", "openai", "http://localhost:8080/v1", "LLAMA_API_KEY", key_optional=True, lists_names=False
-        ),
+        Provider("llamacpp", "openai", "http://localhost:8080/v1", "LLAMA_API_KEY", key_optional=True),
         # services that speak OpenAI's protocol
         Provider("openrouter", "openai", "https://openrouter.ai/api/v1", "OPENROUTER_API_KEY"),
         Provider("together", "openai", "https://api.together.xyz/v1", "TOGETHER_API_KEY"),

@@ -104,13 +104,15 @@ class OpenAIModel(APIModel):
 def first_token_logprobs(logprobs: Any) -> dict[str, float] | None:
     """The likeliest first tokens; tokens that are spelled alike count together.
 
-    >>> first_token_logprobs({"content": [{"token": "A", "logprob": -0.1, "top_logprobs": [{"token": "B", "logprob": -3}]}]})
+    >>> first = {"token": "A", "logprob": -0.1, "top_logprobs": [{"token": "B", "logprob": -3}]}
+    >>> first_token_logprobs({"content": [first]})
     {'A': -0.1, 'B': -3.0}
     """
     content = logprobs.get("content") if isinstance(logprobs, Mapping) else None
     if not content:
         return None
-    first, found = content[0], {}
+    first = content[0]
+    found: dict[str, float] = {}
     for candidate in first.get("top_logprobs") or []:
         token, value = candidate["token"], float(candidate["logprob"])
         found[token] = float(np.logaddexp(found[token], value)) if token in found else value

@@ -8,7 +8,7 @@ from softgrpo.records import Objective
 from softgrpo.tasks.task import Example, Question, Task, filled, form, packaged_lines, reasoning_objective
 
 SYSTEM = "You debate. Argue only for your position. " + form(
-    "what matters most, in one or two sentences", "your speech, in three or four sentences"
+    "what matters most, in one or two sentences", "your speech, in two to four sentences"
 )
 CRITERIA = (
     "Which speech argues its position on the topic more convincingly? Weigh clear reasons, evidence and examples, "
@@ -41,19 +41,17 @@ EXAMPLES = (
     Example(
         question=question("Public transport should be free for everyone", "PRO", "example").text,
         reply=filled(
-            "I should show who gains and why it is worth the money. Fares keep poor people at home and others in cars.",
-            "Free buses and trains let everyone reach work, school and friends. When a ride costs nothing, people "
-            "leave the car at home, so streets grow quiet and the air grows clean. We already share the cost of "
-            "roads and parks, and this serves more people than either.",
+            "Fares keep poor people at home and push others into cars.",
+            "Free buses let everyone reach work, school and friends. When a ride costs nothing, people leave the car at "
+            "home, so streets grow quiet and the air grows clean.",
         ),
     ),
     Example(
         question=question("Schools should start the day at ten", "CON", "example").text,
         reply=filled(
-            "The strongest point against is the family's day. Parents start work at eight, and sport needs daylight.",
-            "A school that opens at ten leaves young children alone for two hours while their parents work. Lessons "
-            "would end in the evening, so clubs, sport and homework would fall into the dark. Pupils who are tired "
-            "need an earlier bedtime, not a later bell.",
+            "Parents start work at eight, and clubs need the afternoon.",
+            "A school that opens at ten leaves young children alone while their parents work. Lessons would end in the "
+            "evening, so clubs and homework would fall into the dark.",
         ),
     ),
 )

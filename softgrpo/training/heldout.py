@@ -48,8 +48,8 @@ class Evaluation:
     position_bias: float
     n_truncated: int
     """our texts cut off at the length limit"""
-    mean_length: float
-    """tokens of our texts"""
+    mean_words: float
+    """words of our texts, tags included"""
 
     def to_dict(self) -> dict[str, Any]:
         """One flat mapping, as it is written."""
@@ -87,7 +87,7 @@ def evaluate(
         opponent_format_adherence=float(np.mean([strict_format(c.text) for row in theirs for c in row])),
         position_bias=float(np.mean(odds)) - 0.5 if odds else float("nan"),
         n_truncated=sum(c.finish_reason == "length" for c in flat),
-        mean_length=float(np.mean([len(c.token_ids) for c in flat])),
+        mean_words=float(np.mean([len(c.text.split()) for c in flat])),
     )
     return evaluation, met
 

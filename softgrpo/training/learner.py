@@ -6,6 +6,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -77,7 +78,7 @@ class Learner:
         with policy.active():
             self.tree = reads_trees(policy.module, policy.tokenizer.pad_token_id)
         if settings.gradient_checkpointing:
-            policy.module.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+            _checkpoint_activations(policy.module)
 
     def update(self, lessons: Sequence[Lesson]) -> UpdateReport:
         """One optimizer step per inner epoch; the last one's figures. A non-finite gradient leaves the weights."""
@@ -203,3 +204,9 @@ def _weighted(lessons: Sequence[Lesson], settings: LearnerSettings) -> dict[tupl
     for (prompt_ids, completion, advantage), weight in zip(kept, weights, strict=True):
         rows.setdefault(prompt_ids, []).append(_Row(completion, advantage, weight))
     return rows
+
+
+def _checkpoint_activations(module: Any) -> None:
+    """Newer transformers have another name for it."""
+    enable = getattr(module, "activation_checkpointing_enable", None) or module.gradient_checkpointing_enable
+    enable({"use_reentrant": False})

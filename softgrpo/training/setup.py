@@ -40,10 +40,7 @@ def check(config: TrainConfig) -> None:
     load_task(config.scoring_task)
     check_judge(config.judge_model_name)
     for flag in ("model_name", "judge_model_name", "compare_model_name"):
-        try:
-            names.check(getattr(config, flag))
-        except UserError as error:
-            raise UserError(f"--{flag}: {error}") from None
+        check_name(flag, getattr(config, flag))
     if not names.parse(config.model_name).is_local:
         raise UserError(f"--model_name {config.model_name}: an API model cannot be trained; name a local one")
     if config.update_ref_model and config.use_lora:
@@ -55,6 +52,14 @@ def check(config: TrainConfig) -> None:
     for name in sorted({config.judge_model_name, config.compare_model_name}):
         for warning in check_model(name):
             print(f"warning: {warning}")
+
+
+def check_name(flag: str, name: str) -> None:
+    """A model's name is one, its folder exists, its key is there."""
+    try:
+        names.check(name)
+    except UserError as error:
+        raise UserError(f"--{flag}: {error}") from None
 
 
 def build(config: TrainConfig, console: Console) -> Parts:
@@ -90,12 +95,15 @@ def build(config: TrainConfig, console: Console) -> Parts:
     learner = Learner(ours, _reference(config, ours), settings)
     if not learner.tree:
         console.say(f"{config.model_name} does not read a group as a tree; completions are padded instead (slower)")
+    compare = opponent(config)
+    if config.use_lora:  # the base now carries an adapter: whoever comes after this run loads its own
+        forget_local(config.model_name, dtype=config.dtype, device=config.device)
     return Parts(
         task=task,
         policy=ours,
         learner=learner,
         evaluator=Evaluator(load_task(config.scoring_task), judge, weights, orders=config.judge_orders),
-        opponent=opponent(config),
+        opponent=compare,
         questions=questions,
     )
 

@@ -1,0 +1,60 @@
+"""What people find convincing: a linear head on the frozen small model's hidden states, as a small file.
+
+The head was fitted to pairs of arguments of which people said which one convinced them more (UKPConvArg1Strict,
+Habernal and Gurevych, ACL 2016, CC-BY 4.0). `benchmarks/train_embedded_judge.py` makes the file.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+DATA = Path(__file__).parent / "data"
+QUESTION = "\n\nIs this argument convincing? Answer:"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Head:
+    """score = (features - centre) . weights; differences of scores over the temperature are log-odds."""
+
+    mean_layers: tuple[int, ...]
+    """layers whose states are averaged over the text; 0 is the embedding"""
+    last_layers: tuple[int, ...]
+    """layers whose state at the end of the question is taken"""
+    centre: np.ndarray
+    """[D] mean of the features over the arguments it was fitted to"""
+    weights: np.ndarray
+    """[D] standardisation, principal components and logistic regression folded into one vector"""
+    temperature: float
+    """of the head alone"""
+    full_temperature: float
+    """of the whole judge"""
+
+    def __call__(self, features: np.ndarray) -> np.ndarray:
+        """[B] scores of features [B, D]."""
+        return (features - self.centre) @ self.weights
+
+    def save(self, path: Path, notes: dict[str, str]) -> None:
+        """Write the file; `notes` say where the head comes from."""
+        from safetensors.numpy import save_file
+
+        plain = {k: getattr(self, k) for k in ("mean_layers", "last_layers", "temperature", "full_temperature")}
+        arrays = {"centre": self.centre.astype(np.float32), "weights": self.weights.astype(np.float32)}
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_file(arrays, path, metadata={"head": json.dumps(plain), **notes})
+
+
+@functools.cache
+def load_head(path: Path = DATA / "convincing.safetensors") -> Head:
+    """The head that comes with the package."""
+    from safetensors import safe_open
+
+    with safe_open(path, framework="np") as file:
+        plain = json.loads(file.metadata()["head"])
+        arrays = {key: file.get_tensor(key).astype(np.float64) for key in file.keys()}  # noqa: SIM118
+    layers = {key: tuple(plain.pop(key)) for key in ("mean_layers", "last_layers")}
+    return Head(**layers, **plain, **arrays)

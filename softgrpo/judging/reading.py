@@ -1,0 +1,85 @@
+"""What the frozen small model makes of a text: hidden states, fluency, and how well a subject follows from it.
+
+`B` texts, `T` tokens, `H` the hidden size, `V` the vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+TOKENS_AT_ONCE = 4096
+LONGEST = 1024
+"""tokens of a text that are read; what follows is left out, and the guards still see it"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """One forward pass over texts, each followed by a question."""
+
+    features: np.ndarray
+    """[B, (mean layers + last layers) * H] means over the text, then the states at the question's last token"""
+    fluency: np.ndarray
+    """[B] mean log-probability per token of the text, from its second token on; 0 for texts of one token or none"""
+
+
+@torch.inference_mode()
+def read(
+    model: Any, texts: Sequence[str], *, question: str, mean_layers: Sequence[int], last_layers: Sequence[int]
+) -> Reading:
+    """Hidden states of each text at the layers asked for (0 is the embedding), in one forward pass."""
+    encoded = [_encode(model, text)[:LONGEST] for text in texts]
+    asked = _encode(model, question)
+    width = model.module.config.hidden_size
+    features = np.zeros((len(texts), len(mean_layers) + len(last_layers), width))
+    fluency = np.zeros(len(texts))
+    for rows, ids_BT, mask_BT, lengths in model._batches([e + asked for e in encoded], TOKENS_AT_ONCE):
+        out = model.module.get_decoder()(input_ids=ids_BT, attention_mask=mask_BT, output_hidden_states=True)
+        for b, i in enumerate(rows):
+            n = len(encoded[i])
+            means = [out.hidden_states[layer][b, : max(n, 1)].float().mean(0) for layer in mean_layers]
+            lasts = [out.hidden_states[layer][b, lengths[b] - 1].float() for layer in last_layers]
+            features[i] = torch.stack([*means, *lasts]).cpu().numpy()
+        starts = [(b, t) for b, i in enumerate(rows) for t in range(len(encoded[i]) - 1)]
+        logprobs = iter(_logprobs(model, out.last_hidden_state, ids_BT, starts))
+        for i in rows:
+            values = [next(logprobs) for _ in range(len(encoded[i]) - 1)]
+            fluency[i] = float(np.mean(values)) if values else 0.0
+    return Reading(features=features.reshape(len(texts), -1), fluency=fluency)
+
+
+@torch.inference_mode()
+def continuation_logprobs(model: Any, contexts: Sequence[str], continuations: Sequence[str]) -> list[np.ndarray]:
+    """For each pair, the log-probability of every token of the continuation after its context."""
+    begin = [model.tokenizer.eos_token_id]
+    heads = [begin + _encode(model, c)[-LONGEST:] for c in contexts]
+    tails = [_encode(model, c) for c in continuations]
+    out: list[np.ndarray] = [np.empty(0)] * len(heads)
+    for rows, ids_BT, mask_BT, _ in model._batches([a + b for a, b in zip(heads, tails, strict=True)], TOKENS_AT_ONCE):
+        hidden_BTH = model.module.get_decoder()(input_ids=ids_BT, attention_mask=mask_BT).last_hidden_state
+        starts = [(b, len(heads[i]) - 1 + t) for b, i in enumerate(rows) for t in range(len(tails[i]))]
+        logprobs = iter(_logprobs(model, hidden_BTH, ids_BT, starts))
+        for i in rows:
+            out[i] = np.array([next(logprobs) for _ in tails[i]])
+    return out
+
+
+def _encode(model: Any, text: str) -> list[int]:
+    return model.tokenizer.encode(text, add_special_tokens=False)
+
+
+def _logprobs(
+    model: Any, hidden_BTH: torch.Tensor, ids_BT: torch.Tensor, starts: Sequence[tuple[int, int]], at_once: int = 512
+) -> list[float]:
+    """Log-probability of the token after each (row, position); the vocabulary is wide, so a few positions at once."""
+    values: list[float] = []
+    for k in range(0, len(starts), at_once):
+        row, position = torch.tensor(starts[k : k + at_once], device=ids_BT.device).T
+        logits_NV = model.module.get_output_embeddings()(hidden_BTH[row, position]).float()
+        targets_N = ids_BT[row, position + 1]
+        values += (logits_NV.gather(1, targets_N[:, None])[:, 0] - logits_NV.logsumexp(1)).tolist()
+    return values
