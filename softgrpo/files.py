@@ -100,6 +100,8 @@ def whole_folder(target: Path) -> Iterator[Path]:
             os.fsync(folder)
         finally:
             os.close(folder)
-    except BaseException:
+    except BaseException as error:
         shutil.rmtree(aside, ignore_errors=True)
+        if isinstance(error, Exception) and not isinstance(error, OSError):  # libraries have errors of their own
+            raise OSError(f"{target} could not be written: {error}") from error
         raise

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 DATA = Path(__file__).parent / "data"
+ARRAYS = ("centre", "weights", "coherent_centre", "coherent_weights")
 QUESTION = "\n\nIs this argument convincing? Answer:"
 
 
@@ -29,21 +30,29 @@ class Head:
     """[D] mean of the features over the arguments it was fitted to"""
     weights: np.ndarray
     """[D] standardisation, principal components and logistic regression folded into one vector"""
+    coherent_centre: np.ndarray
+    """[D] the same for the head below"""
+    coherent_weights: np.ndarray
+    """[D] tells what people write from what the small model writes; in standard deviations over people's texts"""
     temperature: float
     """of the head alone"""
     full_temperature: float
     """of the whole judge"""
 
     def __call__(self, features: np.ndarray) -> np.ndarray:
-        """[B] scores of features [B, D]."""
+        """[B] how convincing, from features [B, D]."""
         return (features - self.centre) @ self.weights
+
+    def coherent(self, features: np.ndarray) -> np.ndarray:
+        """[B] how much like a person's text rather than a small model's."""
+        return (features - self.coherent_centre) @ self.coherent_weights
 
     def save(self, path: Path, notes: dict[str, str]) -> None:
         """Write the file; `notes` say where the head comes from."""
         from safetensors.numpy import save_file
 
         plain = {k: getattr(self, k) for k in ("mean_layers", "last_layers", "temperature", "full_temperature")}
-        arrays = {"centre": self.centre.astype(np.float32), "weights": self.weights.astype(np.float32)}
+        arrays = {k: getattr(self, k).astype(np.float32) for k in ARRAYS}
         path.parent.mkdir(parents=True, exist_ok=True)
         save_file(arrays, path, metadata={"head": json.dumps(plain), **notes})
 

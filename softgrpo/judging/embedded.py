@@ -26,6 +26,10 @@ ABOUT_ENOUGH = 0.5
 ABOUT_SLOPE = 8.0
 """log-odds taken off per nat that is missing"""
 ABOUT_SOFTNESS = 0.25
+COHERENT_ENOUGH = 0.0
+"""standard deviations: a text that is this much like people's has nothing taken off"""
+COHERENT_SLOPE = 2.0
+COHERENT_RANGE = 3.0
 USED_WEIGHT = 6.0
 """log-odds between a recipe that uses the whole basket and one that uses nothing of it"""
 LIKELIHOOD_TEMPERATURE = 0.5
@@ -65,7 +69,7 @@ class EmbeddedScorer:
     def __init__(self, model: Any, head: Head | None = None) -> None:
         self.model = model
         self.head = head or load_head()
-        self._alone: dict[tuple[str, str], np.ndarray] = {}
+        self.aboutness = Aboutness(model)
 
     def score(self, items: Sequence[Item]) -> np.ndarray:
         parts = self.parts(items)
@@ -74,22 +78,27 @@ class EmbeddedScorer:
     def parts(self, items: Sequence[Item]) -> list[dict[str, float]]:
         """What each part adds to (or takes off) each text's score, by name, in log-odds before the temperature."""
         reading = read_for(self.model, self.head, [item.text for item in items])
-        convincing, about = self.head(reading.features), self.aboutness(items)
-        return [
-            combine(item, float(c), float(a), float(f))
-            for item, c, a, f in zip(items, convincing, about, reading.fluency, strict=True)
-        ]
+        convincing, coherent = self.head(reading.features), self.head.coherent(reading.features)
+        measured = zip(items, convincing, coherent, self.aboutness(items), reading.fluency, strict=True)
+        return [combine(item, float(c), float(k), float(a), float(f)) for item, c, k, a, f in measured]
 
-    def aboutness(self, items: Sequence[Item]) -> np.ndarray:
-        """Nats per token by which a text makes its subject likelier, restatements of a motion not counted."""
+
+class Aboutness:
+    """Nats per token by which texts make their subjects likelier, restatements of a motion not counted."""
+
+    def __init__(self, model: Any) -> None:
+        self.model = model
+        self._alone: dict[tuple[str, str], np.ndarray] = {}
+
+    def __call__(self, items: Sequence[Item]) -> np.ndarray:
         texts = [guards.without_copies(i.text, i.prompt.subject) if is_argument(i) else i.text for i in items]
         subjects = [f" {item.prompt.subject}" for item in items]
         after = continuation_logprobs(self.model, [_with_cue(t, i) for t, i in zip(texts, items, strict=True)], subjects)
-        missing = {(i.prompt.cue, i.prompt.subject) for i in items} - self._alone.keys()
-        if missing:
-            keys = sorted(missing)
-            found = continuation_logprobs(self.model, [cue for cue, _ in keys], [f" {subject}" for _, subject in keys])
-            self._alone.update(zip(keys, found, strict=True))
+        if missing := sorted({(i.prompt.cue, i.prompt.subject) for i in items} - self._alone.keys()):
+            found = continuation_logprobs(
+                self.model, [cue for cue, _ in missing], [f" {subject}" for _, subject in missing]
+            )
+            self._alone.update(zip(missing, found, strict=True))
         alone = [self._alone[item.prompt.cue, item.prompt.subject] for item in items]
         return np.array([gain(a, b) for a, b in zip(after, alone, strict=True)])
 
@@ -105,7 +114,7 @@ def gain(after: np.ndarray, alone: np.ndarray) -> float:
     return float(np.clip(after - alone, -1.0, 3.0).mean()) if after.size else 0.0
 
 
-def combine(item: Item, convincing: float, about: float, fluency: float) -> dict[str, float]:
+def combine(item: Item, convincing: float, coherent: float, about: float, fluency: float) -> dict[str, float]:
     """The parts of one text's score from what was measured of it."""
     argument = is_argument(item)
     found = guards.surface(item.text, item.prompt.subject if argument else "")
@@ -115,6 +124,7 @@ def combine(item: Item, convincing: float, about: float, fluency: float) -> dict
     parts["about"] = -ABOUT_SLOPE * ABOUT_SOFTNESS * float(np.logaddexp(0.0, shortfall))
     if argument:
         parts["convincing"] = CONVINCING_BOUND * math.tanh(convincing / CONVINCING_BOUND)
+        parts["coherent"] = -COHERENT_SLOPE * min(COHERENT_RANGE, max(0.0, COHERENT_ENOUGH - coherent))
     elif ingredients := item.prompt.meta.get("ingredients"):
         parts["used"] = USED_WEIGHT * (share_used(item.text, ingredients) - 1)
     return parts

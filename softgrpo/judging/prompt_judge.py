@@ -28,6 +28,8 @@ QUESTION = """The task was:
 </text_B>
 
 Which text is better, A or B? Reply with one letter."""
+MAX_TOKENS = 2048
+"""one letter needs one; models that think first count their thoughts too"""
 _MARKUP = re.compile(r"<\|[^|>]*\|>|</?text_[AB]>|\[/?INST\]|</?s>")
 
 
@@ -93,7 +95,7 @@ class TextJudge:
     def judge(self, contests: Sequence[Contest]) -> list[tuple[Verdict, ...]]:
         """All matches at once, as many in flight as the model allows; a call that fails is a failed judgement."""
         asked = [(match, chat(contest, match)) for contest in contests for match in contest.matches]
-        replies = self.model.ask([c for _, c in asked], max_tokens=16)
+        replies = self.model.ask([c for _, c in asked], max_tokens=MAX_TOKENS)
         verdicts = iter(
             [
                 Verdict(match=match, p_first=None, how="text", failure=reply.failure, usage=reply.usage)

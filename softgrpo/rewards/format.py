@@ -14,7 +14,6 @@ import re
 
 TAGS = ("<reasoning>", "</reasoning>", "<answer>", "</answer>")
 _STRICT = re.compile(r"\s*<reasoning>(.*?)</reasoning>\s*<answer>(.*?)</answer>\s*", re.DOTALL)
-_SOFT = re.compile(r"<reasoning>.*?</reasoning>.*?<answer>.*?</answer>", re.DOTALL)
 
 
 def section(text: str, tag: str) -> str | None:
@@ -49,7 +48,11 @@ def strict_format(text: str) -> float:
 
 def soft_format(text: str) -> float:
     """1 when the sections come in their order somewhere in the text; else 0."""
-    return float(bool(_SOFT.search(text)))
+    for tag in TAGS:  # no pattern: over repeated tags it would try every combination
+        _, found, text = text.partition(tag)
+        if not found:
+            return 0.0
+    return 1.0
 
 
 def tag_count(text: str) -> float:

@@ -55,7 +55,8 @@ def restore(checkpoint: Path, learner: Learner) -> Progress:
         raise UserError(
             f"checkpoint {checkpoint} cannot be read ({type(error).__name__}); remove that folder to resume from the one before"
         ) from error
-    if set(state["masters"]) != set(learner.masters):
+    shapes = {name: tuple(m.shape) for name, m in learner.masters.items()}
+    if {name: tuple(m.shape) for name, m in state["masters"].items()} != shapes:
         raise UserError(f"checkpoint {checkpoint} holds other weights than this configuration trains")
     with torch.no_grad():
         for name, master in learner.masters.items():

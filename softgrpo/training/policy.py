@@ -71,7 +71,8 @@ def with_lora(model: HuggingFaceModel, *, rank: int, alpha: float, dropout: floa
     config = LoraConfig(
         r=rank, lora_alpha=alpha, lora_dropout=dropout, target_modules="all-linear", task_type="CAUSAL_LM"
     )
-    return Policy(model.name, get_peft_model(model.module, config), model.tokenizer, adapter=True)
+    # eval: dropout belongs to learning alone
+    return Policy(model.name, get_peft_model(model.module, config).eval(), model.tokenizer, adapter=True)
 
 
 def full(model: HuggingFaceModel, *, shared: bool) -> Policy:

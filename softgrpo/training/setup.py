@@ -49,6 +49,7 @@ def check(config: TrainConfig) -> None:
         raise UserError("--update_ref_model needs a reference, but --kl_weight_beta 0 has none; drop one of them")
     if config.eval_prompts > len(task.test):
         raise UserError(f"--eval_prompts {config.eval_prompts}: {config.task} has {len(task.test)} held-out prompts")
+    loading.pick_device(config.device)
     for name in sorted({config.judge_model_name, config.compare_model_name}):
         for warning in check_model(name):
             print(f"warning: {warning}")
@@ -88,6 +89,8 @@ def build(config: TrainConfig, console: Console) -> Parts:
     weights = config.weights(judge_is_local=names.parse(config.judge_model_name).is_local)
     if config.reasoning_weight is None:
         console.say(f"reasoning_weight is {weights['reasoning']:g} (a local judge is free, a paid one is not)")
+    if not names.parse(config.judge_model_name).is_local:
+        console.say(f"{config.judge_model_name} will be asked about {judge_calls(config, weights)} times at most")
     settings = LearnerSettings(
         n_updates=config.n_updates,
         **{f.name: getattr(config, f.name) for f in fields(LearnerSettings) if f.name != "n_updates"},
@@ -106,6 +109,16 @@ def build(config: TrainConfig, console: Console) -> Parts:
         opponent=compare,
         questions=questions,
     )
+
+
+def judge_calls(config: TrainConfig, weights: dict[str, float]) -> int:
+    """The most calls a pairwise judge can get: no text forfeits, nothing is asked twice."""
+    orders = 2 if config.judge_orders == "both" else 1
+    tournaments = sum(weights[name] != 0 for name in ("answer", "reasoning"))
+    pairs = config.num_chains * (config.num_chains - 1) // 2
+    training = config.num_train_iters * config.prompts_per_step * tournaments * pairs * orders
+    n_evaluations = 2 + (config.num_train_iters - 1) // config.eval_iterations
+    return training + n_evaluations * config.eval_prompts * config.eval_samples * orders
 
 
 def opponent(config: TrainConfig) -> Player:

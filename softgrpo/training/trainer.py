@@ -69,9 +69,10 @@ class Trainer:
                 self._restore()
                 self._loop()
             except KeyboardInterrupt:
-                self._save()
-                self.console.say(f"interrupted: saved at step {self.safe}; add --resume to go on")
+                self.console.say(f"interrupted: {self._kept()}")
                 return 130
+            except UserError as error:  # a judge that refuses: a key, a quota
+                raise UserError(f"{error}; {self._kept()}") from error
         return 1 if self.skipped >= MAX_SKIPPED else 0
 
     def _loop(self) -> None:
@@ -200,6 +201,13 @@ class Trainer:
                 self.folder / "checkpoints", self.parts.learner, self.safe, keep=self.config.save_total_limit
             )
             self.saved = self.safe
+
+    def _kept(self) -> str:
+        """Save what there is, and say what follows."""
+        self._save()
+        if not self.safe:
+            return "nothing was learned yet; the same command with --resume starts over"
+        return f"saved at step {self.safe}; the same command with --resume goes on"
 
     def _restore(self) -> None:
         self.durations: list[float] = []

