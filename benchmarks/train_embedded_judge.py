@@ -9,6 +9,7 @@ motions; it is used as a guard.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import html
 import itertools
 import re
@@ -20,7 +21,7 @@ import numpy as np
 
 from softgrpo.judging import embedded
 from softgrpo.judging.convincing import DATA, QUESTION, Head
-from softgrpo.judging.reading import read
+from softgrpo.judging.reading import follow, read
 from softgrpo.judging.scoring import Item
 from softgrpo.records import Objective, Prompt, Sampling
 
@@ -270,9 +271,7 @@ def weak_samples(model: Any, n: int = 6) -> list[tuple[str, str]]:
     keys = [(motion, side) for motion, _ in MOTIONS.values() for side in CUES]
     out = []
     for seed, shots in ((12, example), (11, [])):
-        chats = [
-            [system, *shots, {"role": "user", "content": f"Debate topic: {m}\nPosition: {s}"}] for m, s in keys
-        ]
+        chats = [[system, *shots, {"role": "user", "content": f"Debate topic: {m}\nPosition: {s}"}] for m, s in keys]
         drawn = model.generate(chats, Sampling(n=n, temperature=0.9, max_tokens=90, seed=seed))
         for (motion, _), completions in zip(keys, drawn, strict=True):
             for c in completions:
@@ -284,7 +283,9 @@ def weak_samples(model: Any, n: int = 6) -> list[tuple[str, str]]:
     return out
 
 
-def fit_coherent(pairs: Pairs, X: np.ndarray, weak_X: np.ndarray, weak_motions: list[str], leave_out: str = "") -> tuple:
+def fit_coherent(
+    pairs: Pairs, X: np.ndarray, weak_X: np.ndarray, weak_motions: list[str], leave_out: str = ""
+) -> tuple:
     """Centre and vector of the head that tells people's better texts from the small model's; higher is people's."""
     wins = np.bincount(pairs.better, minlength=len(pairs.texts))
     share = wins / np.maximum(1, wins + np.bincount(pairs.worse, minlength=len(pairs.texts)))
@@ -303,18 +304,25 @@ def fit_coherent(pairs: Pairs, X: np.ndarray, weak_X: np.ndarray, weak_motions: 
     return basis.centre, vector
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", type=Path, required=True, help="folder with UKPConvArg1Strict's CSV files")
-    parser.add_argument("--output", type=Path, default=DATA / "convincing.safetensors", help="weights file to write")
-    args = parser.parse_args()
-    from softgrpo.model_interface import load_local
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fitted:
+    """The head, and what it and the whole judge say of people's texts when fitted without their topic."""
 
-    model = load_local("embedded")
-    pairs = load_pairs(args.data)
+    head: Head
+    choice: Choice
+    chosen: list[Choice]
+    """what was chosen for each topic without it"""
+    scores: np.ndarray
+    """[texts] the convincing head"""
+    full: np.ndarray
+    """[texts] the whole judge"""
+
+
+def fit(model: Any, pairs: Pairs) -> Fitted:
+    """The whole recipe."""
     features = all_features(model, pairs.texts)
     left_out = LeftOut(features, pairs)
-    scores, _ = left_out.nested()
+    scores, chosen = left_out.nested()
     choice = left_out.best(sorted(set(pairs.topic)))
     centre, vector = left_out.head(choice, frozenset())
 
@@ -330,7 +338,6 @@ def main() -> None:
         mine = np.array([m == motion for m, _ in pairs.motions])
         coherent_scores[mine] = (X[mine] - c) @ v
 
-    full = full_scores(model, pairs, scores, coherent_scores / spread, features["fluency", 0])
     head = Head(
         mean_layers=choice.layers[0],
         last_layers=choice.layers[1],
@@ -338,19 +345,48 @@ def main() -> None:
         weights=vector,
         coherent_centre=coherent_centre,
         coherent_weights=coherent / spread,
+        **topic_statistics(model, pairs),
         temperature=fit_temperature(scores[pairs.better] - scores[pairs.worse]),
-        full_temperature=fit_temperature(full[pairs.better] - full[pairs.worse]),
+        full_temperature=1.0,
     )
-    head.save(args.output, SOURCE)
-    print(f"{choice}\ntemperature {head.temperature:.3f}, whole judge {head.full_temperature:.3f}: {args.output}")
+    full = full_scores(model, head, pairs, scores, coherent_scores / spread, features["fluency", 0])
+    head = dataclasses.replace(head, full_temperature=fit_temperature(full[pairs.better] - full[pairs.worse]))
+    return Fitted(head=head, choice=choice, chosen=chosen, scores=scores, full=full)
 
 
-def full_scores(model: Any, pairs: Pairs, convincing: np.ndarray, coherent: np.ndarray, fluency: np.ndarray) -> np.ndarray:
-    """[texts] scores of the whole judge with a head's scores given."""
+def topic_statistics(model: Any, pairs: Pairs) -> dict[str, np.ndarray]:
+    """Means and spread of the hidden states that show what a text is about: over texts, and over motions."""
+    nothing = [""] * len(pairs.texts)
+    texts = follow(model, pairs.texts, nothing, nothing, layers=embedded.TOPIC_LAYERS).means
+    motions = [motion for motion, _ in MOTIONS.values()]
+    nothing = [""] * len(motions)
+    subjects = follow(model, motions, nothing, nothing, layers=embedded.TOPIC_LAYERS).means
+    return {"topic_centre": texts.mean(0), "topic_scale": texts.std(0) + 1e-6, "subject_centre": subjects.mean(0)}
+
+
+def full_scores(
+    model: Any, head: Head, pairs: Pairs, convincing: np.ndarray, coherent: np.ndarray, fluency: np.ndarray
+) -> np.ndarray:
+    """[texts] scores of the whole judge, with the heads' scores given."""
     items = [item_for(t, *m) for t, m in zip(pairs.texts, pairs.motions, strict=True)]
-    about = embedded.Aboutness(model)(items)
+    about = embedded.Aboutness(model, head)(items)
     rows = zip(items, convincing, coherent, about, fluency, strict=True)
-    return np.array([sum(embedded.combine(i, float(c), float(k), float(a), float(f)).values()) for i, c, k, a, f in rows])
+    return np.array(
+        [sum(embedded.combine(i, float(c), float(k), float(a), float(f)).values()) for i, c, k, a, f in rows]
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path, required=True, help="folder with UKPConvArg1Strict's CSV files")
+    parser.add_argument("--output", type=Path, default=DATA / "convincing.safetensors", help="weights file to write")
+    args = parser.parse_args()
+    from softgrpo.model_interface import load_local
+
+    fitted = fit(load_local("embedded"), load_pairs(args.data))
+    fitted.head.save(args.output, SOURCE)
+    print(f"{fitted.choice}\ntemperature {fitted.head.temperature:.3f}, whole judge {fitted.head.full_temperature:.3f}")
+    print(f"written: {args.output}")
 
 
 if __name__ == "__main__":

@@ -31,6 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def run(command: str, argv: Sequence[str], prog: str | None = None) -> int:
     """One command with its flags."""
+    cls: type[Any]
     cls, description, work = COMMANDS[command]
     try:
         parser = parser_for(cls, prog or f"softgrpo {command}", description)

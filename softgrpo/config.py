@@ -32,7 +32,9 @@ class TrainConfig:
     )
     compare_model_name: str = flag("gpt-4o-mini", f"the opponent at test time: {ANY_MODEL_HELP}", group=MODELS)
 
-    dataset_name: str = flag("debate", "the task that gives the prompts: debate (comedy, recipes to come)", group=DATA)
+    dataset_name: str = flag(
+        "debate", "the task that gives the prompts: debate, comedy (or ld), recipes (or chopped)", group=DATA
+    )
     evaluator: str | None = flag(
         None, "the task whose criteria and format rules score the texts (default: the dataset's own)", group=DATA
     )
@@ -40,7 +42,9 @@ class TrainConfig:
         None, "worked examples in the prompt (default: 1 for the embedded model, else 0)", group=DATA, low=0, high=2
     )
     prefill: str | None = flag(
-        None, "text that opens the policy's reply (default: '<reasoning>' for the embedded model, else none)", group=DATA
+        None,
+        "text that opens the policy's reply (default: '<reasoning>' for the embedded model, else none)",
+        group=DATA,
     )
 
     output_dir: str = flag("output", "the run's folder", group=RUN)
@@ -60,7 +64,7 @@ class TrainConfig:
     tournament_weight: float = flag(1.0, "weight of the tournament's standing", group=REWARD, low=0)
     reasoning_weight: float | None = flag(
         None,
-        "weight of a second tournament over the reasoning sections (default: 0.5 with a local judge, 0 with a paid one)",
+        "weight of a second tournament, over the reasoning sections (default: 0.5 with a local judge, else 0)",
         group=REWARD,
         low=0,
     )
@@ -81,9 +85,7 @@ class TrainConfig:
     max_grad_norm: float = flag(0.1, "gradients are scaled down to this norm", group=LEARNING, above=0)
     gradient_accumulation_steps: int = flag(4, "iterations per optimizer update", group=LEARNING, low=1)
     warmup_percent: float = flag(0.18, "share of updates with a rising learning rate", group=LEARNING, low=0, high=1)
-    loss: str = flag(
-        "grpo", "the policy loss", group=LEARNING, choices=("grpo", "dr_grpo", "dapo", "gspo")
-    )
+    loss: str = flag("grpo", "the policy loss", group=LEARNING, choices=("grpo", "dr_grpo", "dapo", "gspo"))
     scale_advantages: bool = flag(True, "divide advantages by the group's standard deviation", group=LEARNING)
     clip_low: float = flag(0.2, "ratios are clipped below 1 - clip_low", group=LEARNING, above=0, high=1)
     clip_high: float = flag(0.2, "ratios are clipped above 1 + clip_high", group=LEARNING, above=0)
@@ -95,7 +97,7 @@ class TrainConfig:
     mask_truncated: bool = flag(False, "leave completions without an end out of the loss", group=LEARNING)
     use_lora: bool = flag(False, "train a low-rank adapter; the base serves as reference and judge", group=LEARNING)
     lora_rank: int = flag(16, "the adapter's rank", group=LEARNING, low=1)
-    lora_alpha: float = flag(32.0, "the adapter's scale is alpha / rank", group=LEARNING, above=0)
+    lora_alpha: int = flag(32, "the adapter's scale is alpha / rank", group=LEARNING, low=1)
     lora_dropout: float = flag(0.0, "dropout before the adapter", group=LEARNING, low=0, high=0.9)
 
     eval_iterations: int = flag(40, "iterations between evaluations", group=EVALUATION, low=1)
@@ -152,7 +154,9 @@ class EvaluateConfig:
     judge_model_name: str | None = flag(None, "who compares (default: the run's judge)", group=MODELS)
     compare_model_name: str | None = flag(None, "the opponent (default: the run's)", group=MODELS)
     eval_prompts: int | None = flag(None, "held-out prompts (default: the run's)", group=EVALUATION, low=1)
-    eval_samples: int | None = flag(None, "answers of each player per prompt (default: the run's)", group=EVALUATION, low=1)
+    eval_samples: int | None = flag(
+        None, "answers of each player per prompt (default: the run's)", group=EVALUATION, low=1
+    )
     device: str = flag("auto", "cpu, cuda, ...", group=MACHINE)
 
 

@@ -50,7 +50,7 @@ def read_lines(path: Path) -> list[Any]:
     """The JSON lines of a file; a last line that a crash cut off is left out."""
     if not path.exists():
         return []
-    lines = path.read_text(encoding="utf-8").split("\n")
+    lines = path.read_bytes().split(b"\n")  # the cut may go through a character
     return [json.loads(text) for text in lines[:-1] if text]
 
 

@@ -78,7 +78,7 @@ def check_fields(config: Any) -> None:
         if meta["choices"] and value not in meta["choices"]:
             raise UserError(f"--{field.name} {value}: choose from {', '.join(meta['choices'])}")
         if _kind(hints[field.name]) in (int, float):
-            if not math.isfinite(value):
+            if isinstance(value, float) and not math.isfinite(value):
                 raise UserError(f"--{field.name} {value}: must be a finite number")
             if value < meta["low"] or value <= meta["above"]:
                 bound = f"at least {meta['low']:g}" if value < meta["low"] else f"more than {meta['above']:g}"
@@ -101,7 +101,7 @@ def _from_yaml(cls: type, path: Path) -> dict[str, Any]:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"--config {path}: cannot be read ({error.__class__.__name__}); give a YAML file") from error
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: a date or number that there is not
         raise UserError(f"--config {path}: is not YAML: {' '.join(str(error).split())}") from error
     if values is None:
         return {}

@@ -1,4 +1,4 @@
-"""Random streams by name. Nothing random has a state that must be saved: every draw's seed follows from what it is for."""
+"""Random streams by name. Nothing random has a state to save: each draw's seed follows from what it is for."""
 
 from __future__ import annotations
 

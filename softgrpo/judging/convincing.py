@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 DATA = Path(__file__).parent / "data"
-ARRAYS = ("centre", "weights", "coherent_centre", "coherent_weights")
+ARRAYS = ("centre", "weights", "coherent_centre", "coherent_weights", "topic_centre", "topic_scale", "subject_centre")
 QUESTION = "\n\nIs this argument convincing? Answer:"
 
 
@@ -34,6 +34,12 @@ class Head:
     """[D] the same for the head below"""
     coherent_weights: np.ndarray
     """[D] tells what people write from what the small model writes; in standard deviations over people's texts"""
+    topic_centre: np.ndarray
+    """[layers, H] mean over people's texts of their mean states at the layers that show what a text is about"""
+    topic_scale: np.ndarray
+    """[layers, H] standard deviation of the same"""
+    subject_centre: np.ndarray
+    """[layers, H] mean over motions"""
     temperature: float
     """of the head alone"""
     full_temperature: float
@@ -47,6 +53,13 @@ class Head:
         """[B] how much like a person's text rather than a small model's."""
         return (features - self.coherent_centre) @ self.coherent_weights
 
+    def directions(self, means: np.ndarray, *, of_subject: bool = False) -> np.ndarray:
+        """[layers, H] unit vectors of what a text or a subject is about, from its mean states; 0 if it is empty."""
+        if not means.any():
+            return means
+        v = (means - (self.subject_centre if of_subject else self.topic_centre)) / self.topic_scale
+        return v / np.linalg.norm(v, axis=-1, keepdims=True)
+
     def save(self, path: Path, notes: dict[str, str]) -> None:
         """Write the file; `notes` say where the head comes from."""
         from safetensors.numpy import save_file
@@ -55,6 +68,7 @@ class Head:
         arrays = {k: getattr(self, k).astype(np.float32) for k in ARRAYS}
         path.parent.mkdir(parents=True, exist_ok=True)
         save_file(arrays, path, metadata={"head": json.dumps(plain), **notes})
+        path.chmod(0o644)
 
 
 @functools.cache

@@ -1,8 +1,8 @@
 """The embedded judge: a score per text from the packaged small model, without a key or a network.
 
-Three parts are added up in log-odds: what people find convincing (a head fitted to their judgements), whether the text
-is about its subject (does the subject follow from it?), and guards against degenerate text. The last two only take away:
-a text cannot buy itself more than "about the subject" or "not degenerate", so neither is worth exploiting.
+Three parts are added up in log-odds: what people find convincing (a head fitted to their judgements), whether the
+text is about its subject (does the subject follow from it?), and guards against degenerate text. The last two only
+take away: a text cannot buy itself more than "about the subject" or "not degenerate".
 """
 
 from __future__ import annotations
@@ -16,19 +16,22 @@ import numpy as np
 from softgrpo.errors import UserError
 from softgrpo.judging import guards
 from softgrpo.judging.convincing import QUESTION, Head, load_head
-from softgrpo.judging.reading import continuation_logprobs, read
+from softgrpo.judging.reading import follow, read
 from softgrpo.judging.scoring import Item, ScoringJudge
 
 CONVINCING_BOUND = 5.0
 """the head's score never leaves +- this much: beyond what people wrote it knows nothing"""
-ABOUT_ENOUGH = 0.5
-"""nats per token by which the subject must become likelier for a text to count as being about it"""
-ABOUT_SLOPE = 8.0
-"""log-odds taken off per nat that is missing"""
-ABOUT_SOFTNESS = 0.25
-COHERENT_ENOUGH = 0.0
+ABOUT_ENOUGH = 1.4
+"""aboutness (below) from which a text counts as being about its subject"""
+ABOUT_SLOPE = 3.5
+"""log-odds taken off per unit that is missing"""
+ABOUT_SOFTNESS = 0.3
+TOPIC_LAYERS = (8, 24)
+NEARNESS_WEIGHT = 6.0
+"""nats that a cosine of one is worth, at each of these layers"""
+COHERENT_ENOUGH = -1.3
 """standard deviations: a text that is this much like people's has nothing taken off"""
-COHERENT_SLOPE = 2.0
+COHERENT_SLOPE = 3.5
 COHERENT_RANGE = 3.0
 USED_WEIGHT = 6.0
 """log-odds between a recipe that uses the whole basket and one that uses nothing of it"""
@@ -46,9 +49,8 @@ class LikelihoodScorer:
         self.model = model
 
     def score(self, items: Sequence[Item]) -> np.ndarray:
-        logprobs = continuation_logprobs(
-            self.model, [_with_cue(item.text, item) for item in items], [f" {item.prompt.subject}" for item in items]
-        )
+        texts, cues, subjects = zip(*((i.text, _cue(i), f" {i.prompt.subject}") for i in items), strict=True)
+        logprobs = follow(self.model, texts, cues, subjects).logprobs
         return np.array([values.mean() if values.size else np.nan for values in logprobs])
 
 
@@ -69,7 +71,7 @@ class EmbeddedScorer:
     def __init__(self, model: Any, head: Head | None = None) -> None:
         self.model = model
         self.head = head or load_head()
-        self.aboutness = Aboutness(model)
+        self.aboutness = Aboutness(model, self.head)
 
     def score(self, items: Sequence[Item]) -> np.ndarray:
         parts = self.parts(items)
@@ -84,34 +86,65 @@ class EmbeddedScorer:
 
 
 class Aboutness:
-    """Nats per token by which texts make their subjects likelier, restatements of a motion not counted."""
+    """How much a text is about its subject, restatements of a motion not counted.
 
-    def __init__(self, model: Any) -> None:
+    Two signs are added: the nats per token by which the text makes the subject's content words likelier, and how
+    near the means of its hidden states are to the subject's.
+    """
+
+    def __init__(self, model: Any, head: Head) -> None:
         self.model = model
+        self.head = head
         self._alone: dict[tuple[str, str], np.ndarray] = {}
+        self._direction: dict[str, np.ndarray] = {}
+        self._content: dict[str, np.ndarray] = {}
 
     def __call__(self, items: Sequence[Item]) -> np.ndarray:
+        if not items:
+            return np.empty(0)
+        self._prepare(items)
         texts = [guards.without_copies(i.text, i.prompt.subject) if is_argument(i) else i.text for i in items]
-        subjects = [f" {item.prompt.subject}" for item in items]
-        after = continuation_logprobs(self.model, [_with_cue(t, i) for t, i in zip(texts, items, strict=True)], subjects)
-        if missing := sorted({(i.prompt.cue, i.prompt.subject) for i in items} - self._alone.keys()):
-            found = continuation_logprobs(
-                self.model, [cue for cue, _ in missing], [f" {subject}" for _, subject in missing]
-            )
-            self._alone.update(zip(missing, found, strict=True))
-        alone = [self._alone[item.prompt.cue, item.prompt.subject] for item in items]
-        return np.array([gain(a, b) for a, b in zip(after, alone, strict=True)])
+        subjects = [f" {i.prompt.subject}" for i in items]
+        found = follow(self.model, texts, [_cue(i) for i in items], subjects, layers=TOPIC_LAYERS)
+        gains = [
+            gain(after - self._alone[_cue(item), item.prompt.subject], self._content[item.prompt.subject])
+            for item, after in zip(items, found.logprobs, strict=True)
+        ]
+        near = [
+            float((self.head.directions(means) * self._direction[item.prompt.subject]).sum())
+            for item, means in zip(items, found.means, strict=True)
+        ]
+        return np.array(gains) + NEARNESS_WEIGHT * np.array(near)
+
+    def _prepare(self, items: Sequence[Item]) -> None:
+        """What depends on the prompt alone is computed once per prompt."""
+        if alone := sorted({(_cue(i), i.prompt.subject) for i in items} - self._alone.keys()):
+            cues, subjects = zip(*alone, strict=True)
+            found = follow(self.model, [""] * len(alone), cues, [f" {s}" for s in subjects])
+            self._alone.update(zip(alone, found.logprobs, strict=True))
+        if new := sorted({i.prompt.subject for i in items} - self._direction.keys()):
+            means = follow(self.model, new, [""] * len(new), [""] * len(new), layers=TOPIC_LAYERS).means
+            for subject, mean in zip(new, means, strict=True):
+                self._direction[subject] = self.head.directions(mean, of_subject=True)
+                self._content[subject] = content_tokens(self.model.tokenizer, subject)
 
 
-def gain(after: np.ndarray, alone: np.ndarray) -> float:
-    """Mean gain per token, no token counting for more than three nats or less than minus one.
+def content_tokens(tokenizer: Any, subject: str) -> np.ndarray:
+    """[tokens of " subject"] whether each belongs to a word that carries matter; all do if none does."""
+    pieces = [tokenizer.decode([i]) for i in tokenizer.encode(f" {subject}", add_special_tokens=False)]
+    number = np.cumsum([piece.startswith(" ") for piece in pieces]) - 1
+    carries = [bool(guards.content_stems(word)) for word in subject.split()]
+    mask = np.array([0 <= n < len(carries) and carries[n] for n in number], dtype=bool)
+    return mask if mask.any() else np.ones(len(pieces), dtype=bool)
 
-    The bound keeps a single copied word from carrying a text.
 
-    >>> gain(np.array([-1.0, -9.0]), np.array([-6.0, -7.0]))
-    1.0
+def gain(gains: np.ndarray, content: np.ndarray) -> float:
+    """Mean gain per content token, none counting for more than five nats or less than minus one.
+
+    >>> gain(np.array([5.0, 0.5, -2.0]), np.array([True, False, True]))
+    2.0
     """
-    return float(np.clip(after - alone, -1.0, 3.0).mean()) if after.size else 0.0
+    return float(np.clip(gains[content], -1.0, 5.0).mean()) if content.any() else 0.0
 
 
 def combine(item: Item, convincing: float, coherent: float, about: float, fluency: float) -> dict[str, float]:
@@ -162,5 +195,5 @@ def embedded_judge(model: Any, part: str = "") -> ScoringJudge:
     raise UserError(f"unknown part {part!r} of the embedded judge; choose from {', '.join(PARTS[1:])}, or none for all")
 
 
-def _with_cue(text: str, item: Item) -> str:
-    return f"{text}\n\n{item.prompt.cue}"
+def _cue(item: Item) -> str:
+    return f"\n\n{item.prompt.cue}"

@@ -5,53 +5,12 @@ Pure functions of strings. English only: the lists of words below decide what co
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 
-FUNCTION_WORDS = frozenset(
-    """a about above across after again against ago all almost alone along already also although always am among an and
-    another any anybody anyone anything are aren't around as at away back be became because become been before behind
-    being below beneath beside besides between beyond both but by can can't cannot come could couldn't did didn't do
-    does doesn't doing don't done down during each either else enough even ever every everybody everyone everything
-    except far few for from further get gets getting give given gives go goes going gone got had has have haven't
-    having he he's her here hers herself him himself his how however i i'd i'll i'm i've if in indeed inside instead
-    into is isn't it it's its itself just keep kept last least less let let's like likely made make makes making many
-    may me might mine more moreover most much must my myself near nearly neither never next no nobody none nor not
-    nothing now of off often on once one one's ones only onto or other others ought our ours ourselves out outside over
-    own per perhaps put quite rather really same say says seem seems shall she should shouldn't since so some somebody
-    someone something sometimes somewhere soon still such take taken takes than that that's the their theirs them
-    themselves then there there's therefore these they they're this those though through throughout thus till to
-    together too took toward towards under unless until up upon us use used very want was wasn't we we're well went
-    were weren't what what's whatever when whenever where whereas whether which whichever while who whoever whole whom
-    whose why will with within without won't would wouldn't yes yet you you're your yours yourself two three first
-    second third it'd they'd we'd he'd she'd they've we've you've im dont cant doesnt isnt wont didnt thats""".split()
-)
-"""words that carry grammar, not matter"""
-
-STOCK_WORDS = frozenset(
-    """accord accordance account actual actually add agree agreement answer answers argue argument arguments aspect
-    aspects assure attention aware basic basically bad begin believe belief best better bring carefully case cases
-    certain certainly choice clear clearly come common conclude conclusion consider consideration considered convinced
-    could course day debate decision deep deserve deserves detail details differ difference different discuss
-    discussion end entire especially essential essentially eventually example examples expand explain extremely fact
-    factor facts feel final finally find fine follow forth forward fundamental furthermore future general generally
-    glad good great greatly group happen happened happens hard help helps honest honestly hope humble idea ideas image
-    impact importance important importantly include including increase increasingly individual individuals interest
-    interesting issue issues keep key kind kinds know known large lead leads lesson life line list long look main mainly
-    manner matter matters mean means mention mind moment moreover motion move necessary need needed needs new nice note
-    number obvious obviously opinion opinions opposite order overall part particular past people perfect person
-    personal personally place play point points position positive possible potential present prefer problem problems
-    pro proposal prove provide quality question questions read ready realise realize reason reasonable reasons regard
-    relevant remember repeat respect rest result right sake same saying sense serious set share show shows side sides
-    significant similar simple simply situation situations society sort speak start state statement stay step steps
-    stop strong strongly subject sum support sure talk tell term terms thank thing things think thinks thought thoughts
-    time times today tomorrow topic topics total totally true truth try turn understand understood various view views
-    way ways weigh word words world worth wrong year years yesterday pros cons con lot lots big small able
-    text texts winner judge judges reader opponent opponents vote choose select""".split()
-)
-"""words that fit any topic: they fill a text without saying anything of the matter"""
+from softgrpo.judging.lexicon import ADDRESS, FUNCTION_WORDS, STOCK_WORDS
 
 _WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
 _SENTENCE = re.compile(r"[^.!?\n]+")
@@ -162,34 +121,11 @@ class Surface:
     """phrases that talk to the judge or about the contest"""
 
 
-_MARKS = re.compile(r"[*#`~|<>{}\\^=@$→•■▪✓❤]|[\[\]]|(?<!\w)_|_(?!\w)|[\U0001F000-\U0001FAFF☀-➿]|https?:|www\.|[:;]-?[)(]")
+_MARKS = re.compile(
+    r"[*#`~|<>{}\\^=@$→•■▪✓❤]|[\[\]]|(?<!\w)_|_(?!\w)|[\U0001F000-\U0001FAFF☀-➿]|https?:|www\.|[:;]-?[)(]"
+)
 _LIST = re.compile(r"^\s*(?:[-+]|\d+[.)])\s|\s-\s|\(\d+\)", re.MULTILINE)
-_BANGS = re.compile(r"!|\?(?=\?)|\.(?=\.\.)")
-
-_PIECE = r"(?:text|argument|answer|response|submission|entry|essay|analysis|one|reply)"
-_ADDRESS = tuple(
-    (re.compile(pattern, re.IGNORECASE), weight)
-    for pattern, weight in (
-        (r"\b(?:dear|esteemed|honou?rable|learned|fair|impartial|intelligent|wise)\s+(?:\w+\s+){0,2}?judges?\b", 1.0),
-        (r"\bjudges?\s*[,:]|[,:]\s*judges?\b|\bthe judge (?:should|must|will|has|is)\b|\bas (?:the|a) judge\b", 1.0),
-        (r"\b(?:evaluator|grader|assessor|arbiter|adjudicator|examiner|language model|reader)s?\b", 1.0),
-        (
-            r"\b(?:vote|choos|pick|select|rank|rat|scor|mark|declar|award|prefer|reward|judg|grad|giv)\w*\s+(?:for\s+)?"
-            rf"(?:me|mine|it as|(?:this|my|the (?:present|first|second|following|current)) (?:\w+ )?{_PIECE})\b",
-            1.0,
-        ),
-        (rf"\b(?:this|my|the (?:present|following|first|second|other)|argument) {_PIECE}s?\b|\bargument (?:one|two|[12ab])\b", 0.5),
-        (rf"\b(?:better|best|stronger|superior|winning|worse|convincing)(?: \w+)? {_PIECE}\b", 0.5),
-        (r"\b(?:winner|victory|verdict|rubric|full marks|top marks|highest score|this win|the win|these criteria)\b", 0.5),
-        (r"\b(?:the|my|your) opponents?\b|\bopposing side\b|\bother (?:text|argument|answer|response)\b", 0.5),
-        (r"\byour (?:own )?(?:instructions?|scores?|task|rubric|verdict|reply|evaluation|criteria|decision|number)\b", 1.0),
-        (r"\b\d+ (?:out of|/) ?\d+\b|\bmy (?:number|score|text)\b|\bmore points\b|\b(?:system|important) note\b", 0.5),
-        (r"\b(?:ignore|disregard) (?:the|all|any|every|previous|other)\b|\bplease (?:\w+ )?(?:give|pick|choose|vote|select|"
-         r"mark|rank|rate|award|remember|note|consider)\b", 1.0),
-        (r"\bthank you for\b|\byou (?:will|were|are|have|must|should) (?:\w+ )?(?:asked|told|required|select|choose|find|read|"
-         r"graded|regret)\w*", 0.5),
-    )
-)  # fmt: skip
+_BANGS = re.compile(r"!|\?(?=\?)|\.(?=\.\.\.)")
 
 
 def surface(text: str, motion: str = "") -> Surface:
@@ -199,7 +135,7 @@ def surface(text: str, motion: str = "") -> Surface:
     own = set(content_stems(motion))
     content = content_stems(text)
     new = {s for s in content if s not in own and s not in _STOCK_STEMS and not s.isdigit()}
-    pairs = list(zip(found, found[1:], strict=False))
+    pairs = list(itertools.pairwise(found))
     in_copies = sum(len(words(text[a:b])) for a, b in copied_spans(text, motion))
     letters = [w for w in _WORD.findall(text) if len(w) > 1 and w.upper() != w.lower()]
     capitals = sum(w == w.upper() for w in letters)
@@ -213,9 +149,9 @@ def surface(text: str, motion: str = "") -> Surface:
         motion_share=sum(s in own for s in content) / max(1, len(content)),
         function_share=sum(map(is_function, found)) / max(1, n),
         sentence_overlap=_sentence_overlap(text),
-        markup=len(_MARKS.findall(text)) + len(_LIST.findall(text)) + max(0, len(_BANGS.findall(text)) - 1),
+        markup=len(_MARKS.findall(text)) + len(_LIST.findall(text)) + max(0, len(_BANGS.findall(text)) - 2) / 2,
         capitals=max(0, capitals - 2) / max(1, len(letters)),
-        address=sum(weight * len(pattern.findall(text)) for pattern, weight in _ADDRESS),
+        address=sum(weight * len(pattern.findall(text)) for pattern, weight in ADDRESS),
     )
 
 
@@ -226,6 +162,13 @@ def _sentence_overlap(text: str) -> float:
     return sum(shares) / len(shares) if shares else 0.0
 
 
+ENOUGH_NEW = 4
+"""different content words of its own that a text needs"""
+ENOUGH_DENSITY = 0.1
+"""of those per word"""
+FILLER_SLOPE = 40.0
+
+
 def penalties(found: Surface, *, is_argument: bool = True) -> dict[str, float]:
     """What each guard takes off the score, in log-odds; 0 for ordinary prose, and growing with the offence.
 
@@ -233,25 +176,24 @@ def penalties(found: Surface, *, is_argument: bool = True) -> dict[str, float]:
     """
     over = lambda value, bound: max(0.0, value - bound)  # noqa: E731
     under = lambda value, bound: max(0.0, bound - value)  # noqa: E731
-    enough = 14 if is_argument else 8
-    bounded = {
-        "empty": 8.0 * (found.n_words == 0) + 6.0 * under(found.n_new / enough, 1),
-        "filler": 20.0 * under(found.density, 0.25 if is_argument else 0.15),
+    markup = over(found.markup, 4) if is_argument else found.markup / 4
+    return {
+        "empty": 100.0 * (found.n_words == 0) + 6.0 * under(found.n_new / ENOUGH_NEW, 1),
+        "filler": FILLER_SLOPE * under(found.density, ENOUGH_DENSITY),
         "repeated": 15.0 * under(found.distinct_2, 0.85)
         + 10.0 * under(found.distinct_content, 0.65 if is_argument else 0.5)
         + 5.0 * over(found.sentence_overlap, 0.45),
-        "copied": 6.0 * found.copied + 10.0 * over(found.motion_share, 0.35),
-        "salad": 20.0 * under(found.function_share, 0.33 if is_argument else 0.2)
-        + 15.0 * over(found.function_share, 0.75),
-        "markup": 1.5 * math.log1p(found.markup if is_argument else found.markup / 4) + 8.0 * found.capitals,
-        "address": 1.5 * min(found.address, 4.0),
+        "copied": 6.0 * found.copied + 10.0 * over(found.motion_share, 0.45),
+        "salad": 20.0 * under(found.function_share, 0.3 if is_argument else 0.2)
+        + 15.0 * over(found.function_share, 0.8),
+        "markup": 1.2 * math.log1p(markup) + 6.0 * over(found.capitals, 0.15),
+        "address": 1.5 * min(over(found.address, 0.5), 4.0),
         "length": 0.04 * over(found.n_words, 110),
     }
-    return bounded
 
 
 def of_fluency(mean_logprob: float, n_words: int) -> float:
     """What is taken off for prose no one writes: too improbable (a salad) or too easy to foresee (a refrain)."""
     if n_words < 4:
         return 0.0
-    return 2.5 * min(4.0, max(0.0, -6.3 - mean_logprob)) + 3.0 * max(0.0, mean_logprob + 2.6)
+    return 2.5 * min(4.0, max(0.0, -6.6 - mean_logprob)) + 3.0 * max(0.0, mean_logprob + 2.6)

@@ -105,5 +105,3 @@ class TextJudge:
             ]
         )
         return [tuple(next(verdicts) for _ in contest.matches) for contest in contests]
-
-

@@ -52,20 +52,38 @@ def read(
     return Reading(features=features.reshape(len(texts), -1), fluency=fluency)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Following:
+    """One forward pass over texts, each followed by a cue and a subject."""
+
+    logprobs: list[np.ndarray]
+    """[B] of [tokens of the subject] log-probability of each after the text and the cue"""
+    means: np.ndarray
+    """[B, layers, H] means over the text's tokens; 0 for an empty text"""
+
+
 @torch.inference_mode()
-def continuation_logprobs(model: Any, contexts: Sequence[str], continuations: Sequence[str]) -> list[np.ndarray]:
-    """For each pair, the log-probability of every token of the continuation after its context."""
-    begin = [model.tokenizer.eos_token_id]
-    heads = [begin + _encode(model, c)[-LONGEST:] for c in contexts]
-    tails = [_encode(model, c) for c in continuations]
-    out: list[np.ndarray] = [np.empty(0)] * len(heads)
+def follow(
+    model: Any, texts: Sequence[str], cues: Sequence[str], subjects: Sequence[str], *, layers: Sequence[int] = ()
+) -> Following:
+    """How well each subject follows from its text and cue."""
+    # a token in front takes the attention that first tokens draw, which would drown the means
+    bodies = [[model.tokenizer.eos_token_id, *_encode(model, text)[:LONGEST]] for text in texts]
+    heads = [body + _encode(model, cue) for body, cue in zip(bodies, cues, strict=True)]
+    tails = [_encode(model, subject) for subject in subjects]
+    logprobs: list[np.ndarray] = [np.empty(0)] * len(heads)
+    means = np.zeros((len(heads), len(layers), model.module.config.hidden_size))
     for rows, ids_BT, mask_BT, _ in model._batches([a + b for a, b in zip(heads, tails, strict=True)], TOKENS_AT_ONCE):
-        hidden_BTH = model.module.get_decoder()(input_ids=ids_BT, attention_mask=mask_BT).last_hidden_state
+        out = model.module.get_decoder()(input_ids=ids_BT, attention_mask=mask_BT, output_hidden_states=bool(layers))
+        for b, i in enumerate(rows):
+            for k, layer in enumerate(layers):
+                if len(bodies[i]) > 1:
+                    means[i, k] = out.hidden_states[layer][b, 1 : len(bodies[i])].float().mean(0).cpu().numpy()
         starts = [(b, len(heads[i]) - 1 + t) for b, i in enumerate(rows) for t in range(len(tails[i]))]
-        logprobs = iter(_logprobs(model, hidden_BTH, ids_BT, starts))
+        values = iter(_logprobs(model, out.last_hidden_state, ids_BT, starts))
         for i in rows:
-            out[i] = np.array([next(logprobs) for _ in tails[i]])
-    return out
+            logprobs[i] = np.array([next(values) for _ in tails[i]])
+    return Following(logprobs=logprobs, means=means)
 
 
 def _encode(model: Any, text: str) -> list[int]:

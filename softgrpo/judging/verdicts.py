@@ -8,6 +8,7 @@ import re
 from softgrpo.records import Match, Usage, Verdict
 
 LABELS = ("A", "B")
+FREE = Usage()
 MIN_MASS = 1e-4
 """below this share of probability on the two labels a judge has not answered the question"""
 
@@ -27,7 +28,7 @@ def from_logprobs(match: Match, first: float, second: float) -> Verdict:
     return Verdict(match=match, p_first=p_first, how="log_odds", reply=reply)
 
 
-def from_text(match: Match, reply: str, *, usage: Usage = Usage()) -> Verdict:
+def from_text(match: Match, reply: str, *, usage: Usage = FREE) -> Verdict:
     """A verdict from a written reply that must be one label and nothing else.
 
     >>> from_text(Match(first=0, second=1), " A. ").p_first

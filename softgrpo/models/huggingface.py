@@ -36,7 +36,9 @@ class HuggingFaceModel:
         where = loading.pick_device(device)
         location = loading.locate(model)
         tokenizer = loading.load_tokenizer(location)
-        return cls(name, loading.load_weights(location, dtype=loading.pick_dtype(dtype, where), device=where), tokenizer)
+        return cls(
+            name, loading.load_weights(location, dtype=loading.pick_dtype(dtype, where), device=where), tokenizer
+        )
 
     @property
     def device(self) -> torch.device:
@@ -155,7 +157,9 @@ class HuggingFaceModel:
             while order and (len(rows) + 1) * width <= tokens_at_once:
                 rows.append(order.pop())
             lengths = [len(sequences[i]) for i in rows]
-            ids = torch.tensor([[*sequences[i], *[pad] * (width - len(sequences[i]))] for i in rows], device=self.device)
+            ids = torch.tensor(
+                [[*sequences[i], *[pad] * (width - len(sequences[i]))] for i in rows], device=self.device
+            )
             mask = torch.tensor([[1] * k + [0] * (width - k) for k in lengths], device=self.device)
             yield rows, ids, mask, lengths
 

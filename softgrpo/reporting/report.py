@@ -69,7 +69,8 @@ def samples(folder: Path, evaluations: list[dict[str, Any]], seed: int = 0) -> l
     ends = []
     for e in (evaluations[0], evaluations[-1]):
         name = next(
-            (p.name for p in (folder / "evaluations").glob(f"step_{e['step']:06d}.*.pairs.jsonl")), "missing.pairs.jsonl"
+            (p.name for p in (folder / "evaluations").glob(f"step_{e['step']:06d}.*.pairs.jsonl")),
+            "missing.pairs.jsonl",
         )
         ends.append({line["prompt_id"]: line for line in files.read_lines(folder / "evaluations" / name)})
     common = sorted(set(ends[0]) & set(ends[1]))

@@ -1,11 +1,11 @@
 """The form a completion must have, and how well it keeps it. Pure.
 
-    <reasoning>
-    ...
-    </reasoning>
-    <answer>
-    ...
-    </answer>
+<reasoning>
+...
+</reasoning>
+<answer>
+...
+</answer>
 """
 
 from __future__ import annotations

@@ -42,8 +42,8 @@ EXAMPLES = (
         question=question("Public transport should be free for everyone", "PRO", "example").text,
         reply=filled(
             "Fares keep poor people at home and push others into cars.",
-            "Free buses let everyone reach work, school and friends. When a ride costs nothing, people leave the car at "
-            "home, so streets grow quiet and the air grows clean.",
+            "Free buses let everyone reach work, school and friends. When a ride costs nothing, people leave the car "
+            "at home, so streets grow quiet and the air grows clean.",
         ),
     ),
     Example(

@@ -32,13 +32,13 @@ def pair_outcomes(verdicts: Sequence[Verdict]) -> dict[tuple[int, int], float]:
         by_pair[i, j].append(verdict)
     outcomes = {}
     for pair, found in by_pair.items():
-        if any(v.p_first is None for v in found):
+        ps = [v.p_first if v.match.first == pair[0] else 1 - v.p_first for v in found if v.p_first is not None]
+        if len(ps) < len(found):
             continue
         if all(v.how in HARD for v in found):
-            wins = [v.p_first if v.match.first == pair[0] else 1 - v.p_first for v in found]
-            outcomes[pair] = float(np.mean(wins))
+            outcomes[pair] = float(np.mean(ps))
         else:
-            odds = [_log_odds(v.p_first) * (1 if v.match.first == pair[0] else -1) for v in found]
+            odds = [_log_odds(p) for p in ps]
             outcomes[pair] = float(1 / (1 + np.exp(-np.mean(odds))))
     return outcomes
 
@@ -55,7 +55,7 @@ def win_shares(n_players: int, verdicts: Sequence[Verdict], *, min_share: float 
     n_opponents = np.isfinite(p_GG).sum(1)
     enough = (n_opponents > 0) & (n_opponents >= min_share * (n_players - 1))
     scores, stderrs = np.full(n_players, np.nan), np.full(n_players, np.nan)
-    for i in np.flatnonzero(enough):
+    for i in np.flatnonzero(enough).tolist():
         p = p_GG[i, np.isfinite(p_GG[i])]
         scores[i] = 1.5 * (2 * p.mean() - 1)
         if len(p) > 1:

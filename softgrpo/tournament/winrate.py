@@ -59,7 +59,8 @@ def _interval(pairs: Sequence[Pair]) -> tuple[float, float, float]:
         return (float("nan"),) * 3
     by_subject: dict[str, list[float]] = defaultdict(list)
     for pair in pairs:
-        by_subject[pair.subject].append(won(pair.p_win))
+        if pair.p_win is not None:
+            by_subject[pair.subject].append(won(pair.p_win))
     sums = np.array([sum(w) for w in by_subject.values()])
     counts = np.array([len(w) for w in by_subject.values()])
     mean = float(sums.sum() / counts.sum())

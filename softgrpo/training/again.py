@@ -46,9 +46,7 @@ def evaluate(config: EvaluateConfig) -> int:
             sampling=setup.eval_sampling(run, run.model_name, "policy"),
         )
         ours = player.answer(task, questions)
-    theirs = heldout.opponent_answers(
-        folder / "evaluations" / "opponent.jsonl", setup.opponent(run), task, questions
-    )
+    theirs = heldout.opponent_answers(folder / "evaluations" / "opponent.jsonl", setup.opponent(run), task, questions)
     judge = load_judge(run.judge_model_name, dtype=run.dtype, device=run.device)
     weights = run.weights(judge_is_local=names.parse(run.judge_model_name).is_local)
     evaluator = Evaluator(load_task(run.scoring_task), judge, weights, orders=run.judge_orders)

@@ -53,7 +53,8 @@ def restore(checkpoint: Path, learner: Learner) -> Progress:
         state: dict[str, Any] = torch.load(checkpoint / STATE, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, EOFError, ValueError) as error:
         raise UserError(
-            f"checkpoint {checkpoint} cannot be read ({type(error).__name__}); remove that folder to resume from the one before"
+            f"checkpoint {checkpoint} cannot be read ({type(error).__name__}); "
+            "remove that folder to resume from the one before"
         ) from error
     shapes = {name: tuple(m.shape) for name, m in learner.masters.items()}
     if {name: tuple(m.shape) for name, m in state["masters"].items()} != shapes:

@@ -32,6 +32,8 @@ def card(folder: Path, config: TrainConfig) -> str:
         f"| {_percent(e['format_adherence'])} | {e['n_pairs']} | {e['n_unjudged']} |"
         for e in evaluations
     )
+    opening = config.opening_for(config.model_name).strip()
+    opened = f"with the reply opened by `{opening}`" if opening else "with nothing added"
     base = f"base_model: {config.model_name}\n" if "/" in config.model_name else ""
     return f"""---
 library_name: transformers
@@ -52,7 +54,7 @@ Win rates on {config.eval_prompts} held-out prompts, with 95% intervals over sub
 A win rate is one judge's view. Ask another (`softgrpo evaluate --judge_model_name ...`) before you rely on it.
 
 The model expects the task's chat: the system text and `{config.shots_for(config.model_name)}` worked example(s) of
-`softgrpo.tasks`, {"with the reply opened by `" + config.opening_for(config.model_name).strip() + "`" if config.opening_for(config.model_name) else "with nothing added"}.
+`softgrpo.tasks`, {opened}.
 """
 
 

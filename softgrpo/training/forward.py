@@ -15,7 +15,9 @@ def token_logprobs(module: Any, packed: Packed, *, temperature: float) -> torch.
     device = module.device
     mask = packed.attention_mask.to(device)
     if mask.dim() == 4:  # additive, so that every attention implementation takes it
-        mask = torch.zeros(mask.shape, dtype=module.dtype, device=device).masked_fill(~mask, torch.finfo(module.dtype).min)
+        mask = torch.zeros(mask.shape, dtype=module.dtype, device=device).masked_fill(
+            ~mask, torch.finfo(module.dtype).min
+        )
     out = module(
         input_ids=packed.input_ids.to(device),
         attention_mask=mask,

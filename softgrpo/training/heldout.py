@@ -12,7 +12,7 @@ import numpy as np
 
 from softgrpo.evaluator import Evaluator, Meeting
 from softgrpo.files import read_lines, write_json, write_lines
-from softgrpo.records import Completion, Prompt, Sampling, TextModel, WinRate
+from softgrpo.records import Completion, Sampling, TextModel, WinRate
 from softgrpo.rewards.format import soft_format, strict_format
 from softgrpo.tasks import Question, Task
 from softgrpo.tournament.winrate import win_rate
@@ -169,5 +169,3 @@ def verdict_line(verdict: Any) -> dict[str, Any]:
         "reply": verdict.reply,
         "failure": verdict.failure,
     }
-
-

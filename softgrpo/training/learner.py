@@ -65,7 +65,8 @@ class Learner:
         self.updates = 0
         self.params = policy.trainable()
         self.masters = {
-            name: p if p.dtype == torch.float32 else p.detach().float().requires_grad_() for name, p in self.params.items()
+            name: p if p.dtype == torch.float32 else p.detach().float().requires_grad_()
+            for name, p in self.params.items()
         }
         decayed = [m for m in self.masters.values() if m.dim() >= 2]
         plain = [m for m in self.masters.values() if m.dim() < 2]
@@ -103,16 +104,28 @@ class Learner:
 
     def _epoch(self, lessons: Sequence[Lesson]) -> UpdateReport:
         rate = self.settings.rate(self.updates)
-        rows = [c for lesson in lessons for c, t in zip(lesson.scored.group.completions, lesson.trained, strict=True) if t]
-        counts = dict(n_trained=len(rows), n_tokens=sum(len(c.token_ids) for c in rows))
+        rows = [
+            c for lesson in lessons for c, t in zip(lesson.scored.group.completions, lesson.trained, strict=True) if t
+        ]
+        n_trained, n_tokens = len(rows), sum(len(c.token_ids) for c in rows)
         nan = float("nan")
         if not rows:
-            skipped = "no group had differing rewards"
-            figures = dict(loss=nan, kl=nan, clip_share=nan, grad_norm=nan)
-            return UpdateReport(update=self.updates + 1, learning_rate=rate, skipped=skipped, **figures, **counts)
+            return UpdateReport(
+                update=self.updates + 1,
+                learning_rate=rate,
+                loss=nan,
+                kl=nan,
+                clip_share=nan,
+                grad_norm=nan,
+                n_trained=0,
+                n_tokens=0,
+                skipped="no group had differing rewards",
+            )
         loss, kl, clip_share = self.gradients(lessons)
         norm = float(torch.nn.utils.clip_grad_norm_(self.masters.values(), self.settings.max_grad_norm))
-        skipped = "" if math.isfinite(norm) and math.isfinite(loss) else f"the gradient's norm is {norm}, the loss {loss}"
+        skipped = (
+            "" if math.isfinite(norm) and math.isfinite(loss) else f"the gradient's norm is {norm}, the loss {loss}"
+        )
         if not skipped:
             self._step(rate)
         self.optimizer.zero_grad(set_to_none=True)
@@ -123,8 +136,9 @@ class Learner:
             kl=kl if self.reference else nan,
             clip_share=clip_share,
             grad_norm=norm,
+            n_trained=n_trained,
+            n_tokens=n_tokens,
             skipped=skipped,
-            **counts,
         )
 
     @torch.no_grad()

@@ -19,4 +19,6 @@ def lesson(scored: ScoredGroup, *, scale_advantages: bool = True, mask_truncated
     kept = [
         bool(c.token_ids) and not (mask_truncated and c.finish_reason == "length") for c in scored.group.completions
     ]
-    return Lesson(scored=scored, advantages=values, trained=np.isfinite(values) & np.array(kept) & (not flat), flat=flat)
+    return Lesson(
+        scored=scored, advantages=values, trained=np.isfinite(values) & np.array(kept) & (not flat), flat=flat
+    )

@@ -89,7 +89,10 @@ def remedies(sizes: Sizes, config: TrainConfig, *, bytes_per_weight: int, shared
         ("--micro_batch_tokens 1024", dict(micro_batch_tokens=1024)),
         ("--gradient_checkpointing", dict(gradient_checkpointing=True)),
         ("--use_lora", dict(use_lora=True)),
-        (f"--max_completion_length {config.max_completion_length // 2}", dict(max_completion_length=config.max_completion_length // 2)),
+        (
+            f"--max_completion_length {config.max_completion_length // 2}",
+            dict(max_completion_length=config.max_completion_length // 2),
+        ),
     ]
     used = []
     for text, change in steps:

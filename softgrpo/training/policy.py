@@ -61,7 +61,7 @@ class Policy(HuggingFaceModel):
         self.tokenizer.save_pretrained(folder)
 
 
-def with_lora(model: HuggingFaceModel, *, rank: int, alpha: float, dropout: float, seed: int) -> Policy:
+def with_lora(model: HuggingFaceModel, *, rank: int, alpha: int, dropout: float, seed: int) -> Policy:
     """A policy on the same weights with a fresh low-rank adapter on every linear layer (Hu et al., 2021)."""
     import torch
     from peft import LoraConfig, get_peft_model
@@ -89,7 +89,9 @@ def _merged(base: Any) -> dict[str, Any]:
         if hasattr(module, "get_delta_weight")
     }
     return {
-        name.replace(".base_layer", ""): (value.float() + delta[name].float()).to(value.dtype) if name in delta else value
+        name.replace(".base_layer", ""): (value.float() + delta[name].float()).to(value.dtype)
+        if name in delta
+        else value
         for name, value in base.state_dict().items()
         if ".lora_" not in name
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from typing import Any
 
 from softgrpo.config import TrainConfig
 from softgrpo.errors import UserError
@@ -44,7 +45,9 @@ def check(config: TrainConfig) -> None:
     if not names.parse(config.model_name).is_local:
         raise UserError(f"--model_name {config.model_name}: an API model cannot be trained; name a local one")
     if config.update_ref_model and config.use_lora:
-        raise UserError("--update_ref_model moves a full copy of the weights, which --use_lora avoids; drop one of them")
+        raise UserError(
+            "--update_ref_model moves a full copy of the weights, which --use_lora avoids; drop one of them"
+        )
     if config.update_ref_model and not config.kl_weight_beta:
         raise UserError("--update_ref_model needs a reference, but --kl_weight_beta 0 has none; drop one of them")
     if config.eval_prompts > len(task.test):
@@ -178,15 +181,17 @@ def _check_memory(config: TrainConfig, location: str, shared: bool, console: Con
 
     device = loading.pick_device(config.device)
     sizes = memory.Sizes.of(AutoConfig.from_pretrained(location))
-    options = dict(
-        bytes_per_weight=loading.pick_dtype(config.dtype, device).itemsize, shared_base=shared and not config.use_lora
-    )
+    options: dict[str, Any] = {
+        "bytes_per_weight": loading.pick_dtype(config.dtype, device).itemsize,
+        "shared_base": shared and not config.use_lora,
+    }
     parts = memory.need(sizes, config, **options)
     total, room = sum(parts.values()), memory.available(device)
     words = ", ".join(f"{name} {size / memory.GIB:.1f}" for name, size in parts.items())
     console.say(f"memory: about {total / memory.GIB:.1f} GiB ({words}); {room / memory.GIB:.1f} GiB free on {device}")
     if total > room and not config.skip_memory_check:
         raise UserError(
-            f"{config.model_name} needs about {total / memory.GIB:.1f} GiB on {device}, {room / memory.GIB:.1f} are free; "
+            f"{config.model_name} needs about {total / memory.GIB:.1f} GiB on {device}, "
+            f"{room / memory.GIB:.1f} are free; "
             f"{memory.remedies(sizes, config, room=room, **options)} (--skip_memory_check starts anyway)"
         )

@@ -125,9 +125,7 @@ class Trainer:
         )
 
     def _lesson(self, scored: Any) -> Lesson:
-        return lesson(
-            scored, scale_advantages=self.config.scale_advantages, mask_truncated=self.config.mask_truncated
-        )
+        return lesson(scored, scale_advantages=self.config.scale_advantages, mask_truncated=self.config.mask_truncated)
 
     def _update(self) -> UpdateReport | None:
         """An update follows every `gradient_accumulation_steps` iterations, and the last one."""

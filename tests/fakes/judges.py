@@ -13,7 +13,9 @@ class ScriptedJudge:
 
     scores_texts = False
 
-    def __init__(self, p_first: Callable[[str, str], float | None], *, how: str = "text", name: str = "scripted") -> None:
+    def __init__(
+        self, p_first: Callable[[str, str], float | None], *, how: str = "text", name: str = "scripted"
+    ) -> None:
         self.name = name
         self.how = how
         self.p_first = p_first

@@ -27,7 +27,9 @@ def test_a_completion_without_a_reward_changes_nothing_for_the_others():
 
 
 @pytest.mark.parametrize(
-    "values", [[1.0, 1.0, 1.0], [0.1 + 0.2, 0.3], [np.nan, 2.0], [np.nan, np.nan]], ids=["equal", "rounding", "one", "none"]
+    "values",
+    [[1.0, 1.0, 1.0], [0.1 + 0.2, 0.3], [np.nan, 2.0], [np.nan, np.nan]],
+    ids=["equal", "rounding", "one", "none"],
 )
 def test_a_group_with_nothing_to_compare_is_flat_and_teaches_nothing(values):
     found = advantages(np.array(values))

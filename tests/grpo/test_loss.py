@@ -163,7 +163,7 @@ def test_without_a_reference_there_is_no_penalty():
 
 
 def test_the_sampling_log_probabilities_are_constants():
-    new, old, ref = (learnable(t) for t in drawn([3, 2]))
+    new, old, _ = (learnable(t) for t in drawn([3, 2]))
     ours("grpo", new, old, None, [1.0, -1.0]).loss.backward()
     assert all(o.grad is None for o in old)
 

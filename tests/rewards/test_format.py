@@ -21,9 +21,7 @@ GOOD = "<reasoning>\nfirst line\nsecond line\n</reasoning>\n<answer>\none\n\ntwo
         pytest.param(f"\n  {GOOD}\n\n", 1, 1, 0.5, "one\n\ntwo", id="white space around"),
         pytest.param(f"{GOOD} Thanks", 0, 1, 0.5 - 0.007, "one\n\ntwo", id="text after the last tag"),
         pytest.param(f"Sure. {GOOD}", 0, 1, 0.5, "one\n\ntwo", id="text before the first tag"),
-        pytest.param(
-            "<reasoning>a</reasoning> so <answer>b</answer>", 0, 1, 0.5, "b", id="text between the sections"
-        ),
+        pytest.param("<reasoning>a</reasoning> so <answer>b</answer>", 0, 1, 0.5, "b", id="text between the sections"),
         pytest.param(
             "<answer>b</answer><reasoning>a</reasoning>", 0, 0, 0.5 - 0.024, "b", id="sections in reverse order"
         ),

@@ -34,7 +34,7 @@ def soft_round_robin(skill, bias=0.0):
 
 def test_four_players_by_hand():
     """0 beats all, 1 beats 2 and 3, 2 beats 3: wins - losses is 3, 1, -1, -3."""
-    outcomes = {pair: 1.0 for pair in combinations(range(4), 2)}
+    outcomes = dict.fromkeys(combinations(range(4), 2), 1.0)
     standing = win_shares(4, hard_round_robin(outcomes))
     assert standing.scores == pytest.approx([1.5, 0.5, -0.5, -1.5])
     assert standing.n_opponents.tolist() == [3, 3, 3, 3]

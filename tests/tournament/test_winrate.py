@@ -18,7 +18,9 @@ def pair(p, subject, prompt="", forfeit=False):
 def of_subjects(*wins_by_subject):
     """One pair for each digit: `of_subjects("11", "10")` is two subjects with two pairs each."""
     return [
-        pair(float(w == "1"), f"s{s}", f"s{s}/{k}") for s, wins in enumerate(wins_by_subject) for k, w in enumerate(wins)
+        pair(float(w == "1"), f"s{s}", f"s{s}/{k}")
+        for s, wins in enumerate(wins_by_subject)
+        for k, w in enumerate(wins)
     ]
 
 
@@ -120,7 +122,9 @@ def test_the_interval_holds_the_mean_and_is_the_same_each_time(pairs):
 @given(pairs_drawn)
 def test_swapping_the_players_mirrors_the_rate(pairs):
     mirrored = [
-        Pair(prompt_id=p.prompt_id, subject=p.subject, p_win=None if p.p_win is None else 1 - p.p_win, forfeit=p.forfeit)
+        Pair(
+            prompt_id=p.prompt_id, subject=p.subject, p_win=None if p.p_win is None else 1 - p.p_win, forfeit=p.forfeit
+        )
         for p in pairs
     ]
     found = win_rate(pairs)

@@ -167,7 +167,9 @@ def test_nothing_to_learn_leaves_the_weights_and_is_said(tiny):
     report = learner.update([lesson_of(lesson.scored.group, [0.0, 0.0], trained=[False, False])])
     assert "differing" in report.skipped
     assert math.isnan(report.grad_norm)
-    assert all(torch.equal(a, b) for a, b in zip(tiny.module.parameters(), learner.policy.module.parameters(), strict=True))
+    assert all(
+        torch.equal(a, b) for a, b in zip(tiny.module.parameters(), learner.policy.module.parameters(), strict=True)
+    )
 
 
 def test_a_non_finite_gradient_leaves_weights_and_optimizer(tiny):
@@ -175,7 +177,9 @@ def test_a_non_finite_gradient_leaves_weights_and_optimizer(tiny):
     learner = learner_for(copy.deepcopy(tiny.module), tiny.module, tiny.tokenizer)
     report = learner.update([lesson_of(lesson.scored.group, [1e38, -1e38])])
     assert "gradient" in report.skipped
-    assert all(torch.equal(a, b) for a, b in zip(tiny.module.parameters(), learner.policy.module.parameters(), strict=True))
+    assert all(
+        torch.equal(a, b) for a, b in zip(tiny.module.parameters(), learner.policy.module.parameters(), strict=True)
+    )
     assert not learner.optimizer.state
     assert learner.update([lesson_of(lesson.scored.group, [1.0, -1.0])]).skipped == ""
 
@@ -319,5 +323,3 @@ def _clean(tiny):
     state = {k.replace(".base_layer", ""): v for k, v in tiny.module.state_dict().items() if ".lora_" not in k}
     module.load_state_dict(state)
     return module.eval()
-
-

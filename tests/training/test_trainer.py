@@ -88,9 +88,7 @@ def test_write_errors_end_the_run_with_the_last_checkpoint_whole(tmp_path, tiny_
     more = flags(folder, tiny_folder, tiny_judge_folder, num_train_iters=8)
     args = json.loads((folder / "args.json").read_text()) | {"num_train_iters": 8}
     (folder / "args.json").write_text(json.dumps(args))
-    process = start(
-        [*more, "--resume"], preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
-    )
+    process = start([*more, "--resume"], preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)))
     output, _ = process.communicate(timeout=120)
     assert process.returncode == 1, output
     assert "Traceback" not in output

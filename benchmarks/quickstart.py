@@ -1,0 +1,141 @@
+"""Record the quickstart: read a finished `make demo` run, write `quickstart.json`, and put its figures into the README.
+
+make demo && .venv/bin/python benchmarks/quickstart.py --run output/demo
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+from collections.abc import Sequence
+from itertools import pairwise
+from pathlib import Path
+from statistics import mean, median
+from typing import Any
+
+from softgrpo.files import read_lines, write_json, write_text
+from softgrpo.reporting.report import samples
+from softgrpo.rewards.format import section
+
+HERE = Path(__file__).parent
+README = HERE.parent / "README.md"
+BEGIN, END = "<!-- quickstart: begin -->", "<!-- quickstart: end -->"
+
+
+def words(text: str) -> list[str]:
+    """Lower-case words without punctuation."""
+    return ["".join(c for c in w if c.isalnum()) for w in text.casefold().split()]
+
+
+def copied_share(text: str, motion: str) -> float:
+    """Share of a text's words that stand in its motion."""
+    found, own = words(text), set(words(motion))
+    return sum(w in own for w in found) / max(len(found), 1)
+
+
+def distinct_2(text: str) -> float:
+    """Share of different pairs of neighbouring words."""
+    found = words(text)
+    pairs = list(pairwise(found))
+    return len(set(pairs)) / max(len(pairs), 1)
+
+
+def texture(lines: Sequence[dict[str, Any]]) -> dict[str, float]:
+    """Means over the formed answers of one evaluation."""
+    formed = [(section(line["ours"], "answer"), line["subject"]) for line in lines]
+    texts = [(text, subject) for text, subject in formed if text]
+    return {
+        "n_formed": len(texts),
+        "words": mean(len(words(t)) for t, _ in texts),
+        "copied_from_motion": mean(copied_share(t, s) for t, s in texts),
+        "distinct_2": mean(distinct_2(t) for t, _ in texts),
+    }
+
+
+def record(run: Path) -> dict[str, Any]:
+    """Everything the README says of the run."""
+    metrics = read_lines(run / "metrics.jsonl")
+    paths = sorted((run / "evaluations").glob("step_*.json"))
+    evaluations = [json.loads(p.read_text()) for p in paths]
+    ends = [read_lines(p.with_name(p.name.removesuffix(".json") + ".pairs.jsonl")) for p in (paths[0], paths[-1])]
+    return {
+        "command": "make demo && .venv/bin/python benchmarks/quickstart.py --run output/demo",
+        "environment": json.loads((run / "environment.json").read_text()),
+        "args": json.loads((run / "args.json").read_text()),
+        "evaluations": evaluations,
+        "before": texture(ends[0]),
+        "after": texture(ends[1]),
+        "peak_rss_gib": max(m["peak_rss"] for m in metrics) / 2**30,
+        "seconds": {
+            "all_steps": sum(m["time_step"] for m in metrics),
+            "step_median": median(m["time_step"] - m.get("time_evaluate", 0) for m in metrics),
+            **{
+                name: sum(m.get(f"time_{name}", 0) for m in metrics)
+                for name in ("sample", "judge", "learn", "evaluate")
+            },
+        },
+        "samples": samples(run, evaluations),
+    }
+
+
+def as_markdown(found: dict[str, Any]) -> str:
+    """The README's part."""
+    percent = lambda x: f"{100 * x:.0f}%"  # noqa: E731
+    rows = "\n".join(
+        f"| {e['step']} | {percent(e['win_rate'])} [{percent(e['low'])}, {percent(e['high'])}] "
+        f"| {percent(e['win_rate_both_formed'])} [{percent(e['both_formed_low'])}, {percent(e['both_formed_high'])}] "
+        f"| {percent(e['format_adherence'])} | {e['n_pairs']} | {e['n_forfeits']} | {e['n_unjudged']} |"
+        for e in found["evaluations"]
+    )
+    before, after, last = found["before"], found["after"], found["evaluations"][-1]
+    environment = found["environment"]
+    texts = "\n\n".join(
+        f"**{s['question'].splitlines()[0].removeprefix('Debate Topic: ')}** ({s['question'].split()[-1]})\n\n"
+        f"before:\n{_quoted(s['before']['ours'])}\n\nafter:\n{_quoted(s['after']['ours'])}"
+        for s in found["samples"]
+    )
+    return f"""{BEGIN}
+| iteration | win rate [95%] | where both kept the form [95%] | format | pairs | by forfeit | unjudged |
+|---|---|---|---|---|---|---|
+{rows}
+
+Judge `{last["judge"]}`, opponent `{last["opponent"]}` (its own base), {last["n_prompts"]} held-out prompts on
+{last["n_subjects"]} motions, both sides of each. The steps took {found["seconds"]["all_steps"] / 60:.1f} minutes
+with evaluations, {found["seconds"]["step_median"]:.1f} s in the median without;
+peak memory {found["peak_rss_gib"]:.1f} GiB.
+Words per answer {before["words"]:.0f} before and {after["words"]:.0f} after; share of words copied from the motion
+{percent(before["copied_from_motion"])} and {percent(after["copied_from_motion"])};
+distinct-2 {before["distinct_2"]:.2f} and {after["distinct_2"]:.2f}. Machine: {environment["processor"]}, {environment["cpu_count"]} cores, torch
+{environment["packages"]["torch"]}. From `benchmarks/quickstart.json`, which `benchmarks/quickstart.py` wrote.
+
+<details><summary>Ten completions drawn at random (seed 0), before and after</summary>
+
+{texts}
+
+</details>
+{END}"""
+
+
+def _quoted(text: str) -> str:
+    """A text as a code block that its own backticks cannot end."""
+    fence = "`" * (3 + max((len(run) for run in text.split() if set(run) == {"`"}), default=0))
+    return f"{fence}text\n{text.strip()}\n{fence}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--run", type=Path, default=HERE.parent / "output" / "demo")
+    run = parser.parse_args().run
+    found = record(run)
+    write_json(HERE / "quickstart.json", found)
+    figures = HERE.parent / "docs" / "figures"
+    figures.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(run / "figures" / "win_rate.png", figures / "quickstart_win_rate.png")
+    text = README.read_text(encoding="utf-8")
+    start, end = text.index(BEGIN), text.index(END) + len(END)
+    write_text(README, text[:start] + as_markdown(found) + text[end:])
+
+
+if __name__ == "__main__":
+    main()

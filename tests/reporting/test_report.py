@@ -1,0 +1,165 @@
+"""Figures and one page from what was recorded, whatever a model has written."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import asdict
+from html.parser import HTMLParser
+
+import pytest
+
+from softgrpo import files
+from softgrpo.config import ReportConfig, TrainConfig
+from softgrpo.errors import UserError
+from softgrpo.evaluator import Evaluator
+from softgrpo.reporting.report import report, samples, write_report
+from softgrpo.training import heldout
+from tests.fakes.builders import completion, reply, task
+from tests.fakes.judges import ScriptedJudge
+
+HOSTILE = [
+    "<script>alert(1)</script>",
+    '"><img src=x onerror="alert(1)">',
+    "</div></body><svg/onload=alert(1)>",
+    "{{ 7 * 7 }} {% raw %}",
+    "\x1b[31mred\x1b]0;title\x07\x00",
+    "lone \ud83d half",
+    "&lt;b&gt; & 'quotes'",
+    "\u202egnp.exe",
+]
+
+
+class Tags(HTMLParser):
+    """The elements of a page, their attributes, and the text between them."""
+
+    def __init__(self, page):
+        super().__init__()
+        self.names, self.attributes, self.texts = set(), set(), []
+        self.feed(page)
+
+    def handle_starttag(self, tag, attrs):
+        self.names.add(tag)
+        self.attributes |= {name for name, _ in attrs}
+
+    def handle_data(self, data):
+        self.texts.append(data)
+
+
+def run_folder(folder, *, answers=(), steps=(0, 40), metrics=True, config=None):
+    """A run as it is recorded: two evaluations on the same prompts, and a line of metrics."""
+    folder.mkdir(exist_ok=True)
+    files.write_json(folder / "args.json", asdict(config or TrainConfig()))
+    environment = {"python": "3.11", "packages": {"torch": "2", "peft": None}, "processor": "<b>cpu</b>", "threads": 2}
+    files.write_json(folder / "environment.json", environment)
+    if metrics:
+        times = dict(time_sample=2.0, time_judge=1.0, time_step=3.0, peak_rss=1 << 30)
+        times |= dict(strict_format_mean=0.5, n_forfeits=1)
+        for step in (1, 2):
+            files.append_line(folder / "metrics.jsonl", dict(step=step, reward_mean=0.1 * step, kl=None, **times))
+    toy = task(n_subjects=max(1, -(-len(answers) // 2)))
+    questions = toy.test[: len(answers)]
+    judge = ScriptedJudge(lambda a, b: float(len(a) > len(b)), name="<i>judge</i>")
+    for step in steps if answers else ():
+        ours = [[completion(reply(f"{a} {step}"))] for a in answers]
+        theirs = [[completion(reply("middling"))] for _ in answers]
+        evaluator = Evaluator(toy, judge, {"answer": 1.0})
+        found, met = heldout.evaluate(
+            toy, questions, ours, theirs, evaluator=evaluator, step=step, opponent="<u>opponent</u>"
+        )
+        heldout.write(folder / "evaluations", found, met)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def hostile(tmp_path_factory):
+    """The page of a run whose model wrote all of the above."""
+    folder = run_folder(tmp_path_factory.mktemp("hostile"), answers=HOSTILE)
+    written = write_report(folder)
+    return folder, written, (folder / "report.html").read_text(encoding="utf-8")
+
+
+def test_figures_and_page_are_written(hostile):
+    folder, written, page = hostile
+    assert [p.relative_to(folder).as_posix() for p in written] == [
+        "figures/win_rate.png",
+        "figures/training.pdf",
+        "report.html",
+    ]
+    assert written[0].read_bytes().startswith(b"\x89PNG")
+    assert written[1].read_bytes().startswith(b"%PDF")
+    assert "data:image/png;base64," in page
+    assert sorted(p.name for p in (folder / "figures").iterdir()) == ["training.pdf", "win_rate.png"]
+
+
+def test_what_a_model_wrote_is_text_and_nothing_else(hostile):
+    _, _, page = hostile
+    tags = Tags(page)
+    assert not tags.names & {"script", "svg", "iframe", "object", "b", "i", "u", "a"}
+    assert not any(name.startswith("on") for name in tags.attributes)
+    shown = "".join(tags.texts)
+    for text in ("<script>alert(1)</script>", "{{ 7 * 7 }}", "&lt;b&gt; & 'quotes'", "<i>judge</i>", "<u>opponent</u>"):
+        assert text in shown
+    assert page.count("<img ") == 1, "only the figure"
+
+
+def test_the_page_runs_nothing_and_fetches_nothing(hostile):
+    _, _, page = hostile
+    assert "default-src 'none'" in page
+    assert not re.findall(r'(?:src|href)="(?!data:)', page)
+
+
+def test_the_page_tells_the_figures_of_the_last_evaluation(hostile):
+    folder, _, page = hostile
+    last = json.loads(next((folder / "evaluations").glob("step_000040.*judge*.json")).read_text())
+    shown = "".join(Tags(page).texts)
+    for value in ("win_rate", "low", "high", "win_rate_both_formed", "format_adherence"):
+        assert f"{100 * last[value]:.1f}%" in shown
+    assert "1.00 GiB" in shown
+
+
+def test_samples_are_the_same_prompts_before_and_after_and_the_same_each_time(tmp_path):
+    folder = run_folder(tmp_path, answers=[f"answer {i}" for i in range(24)])
+    evaluations = heldout.read_all(folder / "evaluations")
+    drawn = samples(folder, evaluations)
+    assert drawn == samples(folder, evaluations)
+    assert len({s["question"] for s in drawn}) == 10
+    for s in drawn:
+        assert s["before"]["prompt_id"] == s["after"]["prompt_id"]
+        assert s["before"]["ours"].replace(" 0\n", " 40\n") == s["after"]["ours"]
+    assert samples(folder, evaluations, seed=1) != drawn
+
+
+def test_a_run_that_has_only_begun_has_a_page(tmp_path):
+    folder = run_folder(tmp_path, metrics=False)
+    assert [p.name for p in write_report(folder)] == ["report.html"]
+
+
+def test_a_run_of_which_nothing_was_judged_has_figures_and_a_page(tmp_path):
+    folder = run_folder(tmp_path, answers=["a", "b"])
+    for path in (folder / "evaluations").glob("step_*.json"):
+        names = ("win_rate", "low", "high", "win_rate_both_formed", "both_formed_low", "both_formed_high")
+        files.write_json(path, json.loads(path.read_text()) | dict.fromkeys(names))
+    assert len(write_report(folder)) == 3
+
+
+def test_a_name_with_dollar_signs_is_no_formula(tmp_path):
+    folder = run_folder(tmp_path, answers=["a", "b"], metrics=False)
+    for path in (folder / "evaluations").glob("step_*.json"):
+        files.write_json(path, json.loads(path.read_text()) | {"opponent": r"models/$\frac{x$_1"})
+    assert (folder / "figures" / "win_rate.png") in write_report(folder)
+
+
+def test_metrics_cut_off_by_a_crash_are_read_up_to_there(tmp_path):
+    folder = run_folder(tmp_path)
+    with open(folder / "metrics.jsonl", "a") as file:
+        file.write('{"step": 3, "rew')
+    assert "report.html" in [p.name for p in write_report(folder)]
+
+
+def test_report_says_what_it_wrote_or_that_there_is_no_run(tmp_path, capsys):
+    with pytest.raises(UserError, match="holds no run"):
+        report(ReportConfig(run=str(tmp_path / "none")))
+    folder = run_folder(tmp_path / "run", metrics=False)
+    assert report(ReportConfig(run=str(folder))) == 0
+    assert capsys.readouterr().out == f"wrote {folder}/report.html\n"

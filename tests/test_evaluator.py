@@ -1,0 +1,261 @@
+"""Tournaments inside a group, and head to head: what a judge is shown, and what is made of what it says."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from softgrpo.evaluator import FAILED, Evaluator
+from softgrpo.judging.scoring import ScoringJudge
+from softgrpo.rewards.format import section
+from softgrpo.tournament.winrate import win_rate
+from tests.fakes.builders import ANSWER, REASONING, completion, group, prompt, reply, task
+from tests.fakes.judges import ScriptedJudge, failing, prefers_first, skill_judge
+
+ONLY_ANSWER = {"answer": 1.0, "reasoning": 0.0, "strict_format": 0.0, "soft_format": 0.0, "tag_count": 0.0}
+SKILL = {"weak": 0.0, "fair": 0.5, "good": 1.0, "best": 1.5}
+FORFEITS = [
+    "no tags",
+    "<answer>a</answer><answer>b</answer>",
+    "<reasoning>r</reasoning><answer> </answer>",
+    "<answer>cut",
+    "",
+]
+
+
+def evaluator(judge, weights=ONLY_ANSWER, **options):
+    return Evaluator(task(objectives=(ANSWER, REASONING)), judge, weights, **options)
+
+
+def score(judge, *texts, weights=ONLY_ANSWER, **options):
+    (scored,) = evaluator(judge, weights, **options).score_groups([group(texts)])
+    return scored
+
+
+def test_a_hard_judge_gives_the_seeds_reward():
+    scored = score(skill_judge(SKILL, hard=True), *map(reply, ["good", "weak", "best", "fair"]))
+    assert scored.rewards == pytest.approx([0.5, -1.5, 1.5, -0.5])
+    assert len(scored.verdicts) == 12
+
+
+@pytest.mark.parametrize("bias", [-1.5, 0.4, 2.0])
+def test_a_judges_preference_for_a_place_does_not_reach_the_reward(bias):
+    texts = [reply(name) for name in SKILL]
+    fair, biased = score(skill_judge(SKILL), *texts), score(skill_judge(SKILL, bias=bias), *texts)
+    np.testing.assert_allclose(biased.rewards, fair.rewards, atol=1e-6)
+    assert biased.standings["answer"].position_bias == pytest.approx(bias)
+
+
+def test_a_judge_that_always_takes_the_first_ranks_nobody():
+    scored = score(prefers_first(), *map(reply, "abcd"))
+    assert scored.rewards.tolist() == [0.0] * 4
+
+
+def test_a_judge_sees_the_answers_and_nothing_else():
+    judge = skill_judge(SKILL)
+    score(judge, reply("good", reasoning="secret"), reply("weak", reasoning="plan"), f"before {reply('best')} after")
+    assert judge.shown == {"good", "weak", "best"}
+    assert all(text in {"good", "weak", "best"} for contest in judge.seen for text in contest.texts)
+
+
+def test_a_judge_is_never_asked_about_a_forfeit():
+    judge = skill_judge(SKILL)
+    scored = score(judge, reply("good"), *FORFEITS, reply("weak"))
+    assert judge.shown == {"good", "weak"}
+    standing = scored.standings["answer"]
+    assert standing.n_forfeits == len(FORFEITS)
+    assert standing.n_unjudged == 0
+    p = 1 / (1 + math.exp(-1))
+    assert scored.rewards[0] == pytest.approx(1.5 * (2 * (5 + p) / 6 - 1))
+    assert scored.rewards[1:6] == pytest.approx([1.5 * (2 * (4 * 0.5) / 6 - 1)] * 5), "two lost, four at a half"
+
+
+@pytest.mark.parametrize("texts", [["", ""], ["no tags", "none here", "nor here"]])
+def test_where_nobody_has_something_to_show_nobody_is_asked_and_all_tie(texts):
+    judge = skill_judge({})
+    scored = score(judge, *texts)
+    assert judge.seen == []
+    assert scored.rewards.tolist() == [0.0] * len(texts)
+
+
+def test_one_text_against_forfeits_wins_without_a_judge():
+    judge = skill_judge({})
+    scored = score(judge, "no tags", reply("alone"))
+    assert judge.seen == []
+    assert scored.rewards == pytest.approx([-1.5, 1.5])
+    assert {v.how for v in scored.verdicts} == {"forfeit"}
+
+
+def test_an_undelivered_completion_forfeits_nothing_and_has_no_reward():
+    lost = completion("", finish_reason=FAILED, n_tokens=0)
+    scored = score(skill_judge(SKILL), reply("good"), lost, reply("weak"), "no tags")
+    assert np.isnan(scored.rewards[1])
+    assert scored.standings["answer"].n_opponents.tolist() == [2, 0, 2, 2]
+    assert scored.standings["answer"].n_forfeits == 1
+    assert scored.standings["answer"].n_unjudged == 3
+    without = score(skill_judge(SKILL), reply("good"), reply("weak"), "no tags")
+    assert scored.rewards[[0, 2, 3]] == pytest.approx(without.rewards), "the others are scored as if it were not there"
+
+
+def test_every_failure_is_excluded_and_counted_never_scored():
+    """All matches with `weak` fail: it has no reward, and the others are scored among themselves."""
+    judge = failing(on=lambda a, b: "weak" in (a, b))
+    scored = score(judge, *map(reply, ["weak", "x", "xx", "xxx"]))
+    assert scored.rewards == pytest.approx([np.nan, -1.5, 0.0, 1.5], nan_ok=True)
+    assert scored.standings["answer"].n_unjudged == 6
+    assert sum(v.p_first is None for v in scored.verdicts) == 6
+
+
+def test_a_failure_in_one_order_takes_the_other_with_it():
+    judge = failing(on=lambda a, b: (a, b) == ("x", "xx"))
+    scored = score(judge, *map(reply, ["x", "xx", "xxx"]))
+    assert scored.rewards == pytest.approx([-1.5, -1.5, 1.5])
+    assert scored.standings["answer"].n_unjudged == 1
+
+
+def test_a_judge_that_fails_throughout_leaves_no_rewards_and_no_error():
+    scored = score(failing(), *map(reply, "abc"), weights=ONLY_ANSWER | {"strict_format": 0.5})
+    assert np.isnan(scored.rewards).all()
+    assert scored.reward_parts["strict_format"].tolist() == [1, 1, 1], "what needs no judge is still known"
+
+
+def test_each_objective_has_its_own_tournament_over_its_own_section():
+    judge = ScriptedJudge(lambda a, b: float(len(a) > len(b)))
+    weights = ONLY_ANSWER | {"reasoning": 0.5}
+    scored = score(judge, reply("aaa", reasoning="r"), reply("a", reasoning="rrr"), weights=weights)
+    assert scored.reward_parts["answer"] == pytest.approx([1.5, -1.5])
+    assert scored.reward_parts["reasoning"] == pytest.approx([-1.5, 1.5])
+    assert scored.rewards == pytest.approx([0.75, -0.75])
+    assert {c.objective.name: set(c.texts) for c in judge.seen} == {"answer": {"aaa", "a"}, "reasoning": {"r", "rrr"}}
+    assert {v.match.objective for v in scored.verdicts} == {"answer", "reasoning"}
+
+
+def test_an_objective_without_weight_costs_no_call():
+    judge = ScriptedJudge(lambda a, b: 1.0)
+    scored = score(judge, reply("a"), reply("b"))
+    assert {c.objective.name for c in judge.seen} == {"answer"}
+    assert set(scored.standings) == {"answer"}
+
+
+def test_the_parts_are_kept_apart_by_name_and_add_up_by_weight():
+    weights = {"answer": 1.0, "reasoning": 0.0, "strict_format": 0.5, "soft_format": 0.5, "tag_count": 1.0}
+    scored = score(skill_judge(SKILL, hard=True), reply("good"), f"Well: {reply('weak')}", "nothing", weights=weights)
+    assert set(scored.reward_parts) == {"answer", "strict_format", "soft_format", "tag_count"}
+    assert scored.reward_parts["answer"] == pytest.approx([1.5, 0, -1.5])
+    assert scored.rewards == pytest.approx([1.5 + 0.5 + 0.5 + 0.5, 0 + 0 + 0.5 + 0.5, -1.5])
+
+
+def test_many_groups_go_to_the_judge_in_one_call():
+    judge = skill_judge(SKILL)
+    calls = []
+    ask = judge.judge
+    judge.judge = lambda contests: calls.append(len(contests)) or ask(contests)
+    groups = [
+        group([reply("good"), reply("weak")], id="1"),
+        group(["", ""], id="2"),
+        group([reply("best")] * 2, id="3"),
+    ]
+    scored = evaluator(judge).score_groups(groups)
+    assert calls == [2], "the group of forfeits is not asked about"
+    assert [s.group.prompt.id for s in scored] == ["1", "2", "3"]
+    assert scored[0].rewards[0] > 0
+    assert scored[1].rewards.tolist() == scored[2].rewards.tolist() == [0, 0]
+
+
+texts = st.lists(st.sampled_from([*map(reply, SKILL), *FORFEITS]), min_size=2, max_size=7)
+
+
+@settings(deadline=None, max_examples=60)
+@given(texts, st.randoms(use_true_random=False))
+def test_where_a_completion_stands_in_its_group_does_not_matter(texts, random):
+    order = random.sample(range(len(texts)), len(texts))
+    judge = skill_judge(SKILL, bias=1.0)
+    plain, shuffled = score(judge, *texts), score(judge, *(texts[i] for i in order))
+    np.testing.assert_allclose(shuffled.rewards, plain.rewards[order], atol=1e-6)
+    assert plain.rewards.sum() == pytest.approx(0, abs=1e-9)
+
+
+@settings(deadline=None, max_examples=60)
+@given(texts)
+def test_one_outcome_for_every_pair(texts):
+    scored = score(skill_judge(SKILL), *texts)
+    pairs = {tuple(sorted((v.match.first, v.match.second))) for v in scored.verdicts}
+    assert len(pairs) == len(texts) * (len(texts) - 1) // 2
+    assert (scored.standings["answer"].n_opponents == len(texts) - 1).all()
+    assert scored.standings["answer"].n_forfeits == sum(section(t, "answer") is None for t in texts)
+
+
+def test_balanced_orders_ask_half_as_often():
+    judge = skill_judge(SKILL)
+    scored = score(judge, *map(reply, SKILL), orders="balanced")
+    assert len(scored.verdicts) == 6
+    assert sum(len(c.matches) for c in judge.seen) == 6
+
+
+def test_a_scoring_judge_is_not_asked_in_both_orders():
+    class Lengths:
+        def score(self, items):
+            return np.array([len(item.text) for item in items], float)
+
+    scored = score(ScoringJudge("lengths", Lengths()), reply("a"), reply("aaa"), orders="both")
+    assert len(scored.verdicts) == 1
+    assert scored.rewards[1] > 0 > scored.rewards[0]
+
+
+def meet(judge, ours, theirs, **options):
+    prompts = [prompt(id=str(i), subject=str(i)) for i in range(len(ours))]
+    rows = lambda texts: [[completion(t) for t in row] for row in texts]  # noqa: E731
+    return evaluator(judge, **options).meetings(prompts, rows(ours), rows(theirs))
+
+
+def test_sample_k_meets_sample_k_in_both_orders():
+    judge = skill_judge(SKILL, hard=True)
+    found = meet(judge, [[reply("good"), reply("weak")]], [[reply("fair"), reply("best")]])
+    assert [m.pair.p_win for m in found] == [1.0, 0.0]
+    assert [(m.ours.text, m.theirs.text) for m in found] == [
+        (reply("good"), reply("fair")),
+        (reply("weak"), reply("best")),
+    ]
+    assert [[(v.match.first, v.match.second) for v in m.verdicts] for m in found] == [[(0, 1), (1, 0)]] * 2
+
+
+def test_head_to_head_a_place_is_no_advantage():
+    found = meet(prefers_first(), [[reply("a")]] * 4, [[reply("b")]] * 4)
+    assert [m.pair.p_win for m in found] == [0.5] * 4
+
+
+def test_head_to_head_a_place_is_no_advantage_with_balanced_orders_either():
+    """Asked once per pair, a judge that always takes the first must not always be shown our text first."""
+    found = meet(prefers_first(), [[reply("a")]] * 40, [[reply("b")]] * 40, orders="balanced")
+    rate = win_rate([m.pair for m in found])
+    assert rate.low < 0.5 < rate.high
+
+
+def test_head_to_head_forfeits_are_results_and_failures_are_none():
+    judge = failing(on=lambda a, b: "hard" in a + b)
+    ours = [[reply("aa")], ["no tags"], [reply("a")], ["no tags"], [reply("hard")]]
+    theirs = [[reply("a")], [reply("a")], ["no tags"], ["none"], [reply("a")]]
+    found = meet(judge, ours, theirs)
+    assert [m.pair.p_win for m in found] == [1.0, 0.0, 1.0, 0.5, None]
+    assert [m.pair.forfeit for m in found] == [False, True, True, True, False]
+    assert [m.pair.subject for m in found] == list("01234")
+    rate = win_rate([m.pair for m in found])
+    assert (rate.n_pairs, rate.n_forfeits, rate.n_unjudged) == (4, 3, 1)
+
+
+def test_head_to_head_an_undelivered_text_has_no_outcome():
+    (met,) = evaluator(skill_judge(SKILL)).meetings(
+        [prompt()], [[completion(reply("good"))]], [[completion("", finish_reason=FAILED, n_tokens=0)]]
+    )
+    assert met.pair.p_win is None
+    assert not met.pair.forfeit
+
+
+def test_head_to_head_only_the_tasks_own_objective_counts():
+    judge = ScriptedJudge(lambda a, b: 1.0)
+    meet(judge, [[reply("a")]], [[reply("b")]], weights=ONLY_ANSWER | {"reasoning": 0.5})
+    assert {c.objective.name for c in judge.seen} == {"answer"}

