@@ -12,6 +12,7 @@ import argparse
 import dataclasses
 import html
 import itertools
+import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,6 +46,7 @@ MOTIONS = {
     "william-farquhar": ("William Farquhar should be honoured as the rightful founder of Singapore", ("yes", "no")),
 }
 """for the files known here: the motion, and how the names of the PRO and the CON file go on after the underscore"""
+DEBATES = DATA.parents[1] / "tasks" / "data" / "debate.jsonl"
 CUES = {"PRO": "This argument speaks in favour of the motion:", "CON": "This argument speaks against the motion:"}
 
 MEAN_LAYERS, LAST_LAYERS = (8, 16, 20, 24), (16, 20, 24, 30)
@@ -358,10 +360,14 @@ def topic_statistics(model: Any, pairs: Pairs) -> dict[str, np.ndarray]:
     """Means and spread of the hidden states that show what a text is about: over texts, and over motions."""
     nothing = [""] * len(pairs.texts)
     texts = follow(model, pairs.texts, nothing, nothing, layers=embedded.TOPIC_LAYERS).means
-    motions = [motion for motion, _ in MOTIONS.values()]
+    motions = [line["motion"] for line in _lines(DEBATES) if line["split"] == "train"]
     nothing = [""] * len(motions)
     subjects = follow(model, motions, nothing, nothing, layers=embedded.TOPIC_LAYERS).means
     return {"topic_centre": texts.mean(0), "topic_scale": texts.std(0) + 1e-6, "subject_centre": subjects.mean(0)}
+
+
+def _lines(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text(encoding="utf8").splitlines()]
 
 
 def full_scores(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
+__version__ = "0.1.0"
 _PUBLIC = {
     "Evaluator": "softgrpo.evaluator",
     "Judge": "softgrpo.records",

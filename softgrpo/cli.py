@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from softgrpo import __version__
 from softgrpo.config import EvaluateConfig, ReportConfig, SampleConfig, TrainConfig
 from softgrpo.errors import UserError
 from softgrpo.flags import parse, parser_for, to_yaml
@@ -18,9 +19,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(_usage())
         return 0 if argv else 2
     if argv[0] == "--version":
-        from importlib.metadata import version
-
-        print(version("softgrpo"))
+        print(f"softgrpo {__version__}")
         return 0
     command, rest = argv[0], argv[1:]
     if command not in COMMANDS:
@@ -88,7 +87,8 @@ COMMANDS: dict[str, tuple[type, str, Callable[[Any], int]]] = {
 def _topic_first(argv: Sequence[str]) -> list[str]:
     """The topic may stand alone: a last word that is no flag and belongs to none is `--topic`."""
     argv = list(argv)
-    if argv and not argv[-1].startswith("--") and (len(argv) == 1 or not argv[-2].startswith("--")):
+    takes_it = len(argv) > 1 and argv[-2].startswith("--") and "=" not in argv[-2]
+    if argv and not argv[-1].startswith("--") and not takes_it:
         argv.insert(-1, "--topic")
     return argv
 

@@ -36,12 +36,16 @@ class Evaluator:
         self.judge = judge
         self.weights = weights
         self.orders = "balanced" if judge.scores_texts else orders
+        # two players met once would always be read in the same order
+        self.head_to_head = "balanced" if judge.scores_texts else "both"
         self.objectives = [replace(o, weight=weights[o.name]) for o in task.objectives if weights[o.name] != 0]
         self.main = task.objectives[0]
 
     def score_groups(self, groups: Sequence[Group]) -> list[ScoredGroup]:
         """One tournament per objective and group; every match of all of them goes to the judge in one call."""
-        verdicts = iter(self._judged([(g.prompt, g.completions, o) for g in groups for o in self.objectives]))
+        verdicts = iter(
+            self._judged([(g.prompt, g.completions, o) for g in groups for o in self.objectives], self.orders)
+        )
         scored = []
         for group in groups:
             found = {o.name: next(verdicts) for o in self.objectives}
@@ -68,26 +72,30 @@ class Evaluator:
             for prompt, our, their in zip(prompts, ours, theirs, strict=True)
             for a, b in zip(our, their, strict=True)
         ]
-        judged = self._judged([(prompt, (a, b), self.main) for prompt, a, b in met])
+        judged = self._judged([(prompt, (a, b), self.main) for prompt, a, b in met], self.head_to_head)
         return [
             Meeting(prompt=prompt, ours=a, theirs=b, verdicts=verdicts, pair=_pair(prompt, verdicts))
             for (prompt, a, b), verdicts in zip(met, judged, strict=True)
         ]
 
-    def _judged(self, asked: Sequence[tuple[Prompt, Sequence[Completion], Objective]]) -> list[tuple[Verdict, ...]]:
+    def _judged(
+        self, asked: Sequence[tuple[Prompt, Sequence[Completion], Objective]], orders: str
+    ) -> list[tuple[Verdict, ...]]:
         """One tournament each: the judge's verdicts, and after them those that need no judge."""
-        contests = [self._contest(prompt, completions, objective) for prompt, completions, objective in asked]
+        contests = [contest(prompt, completions, objective, orders) for prompt, completions, objective in asked]
         found = iter(self.judge.judge([c for c in contests if c.matches]))
         return [
-            (next(found) if contest.matches else ()) + settled(contest, completions)
-            for contest, (_, completions, _) in zip(contests, asked, strict=True)
+            (next(found) if each.matches else ()) + settled(each, completions)
+            for each, (_, completions, _) in zip(contests, asked, strict=True)
         ]
 
-    def _contest(self, prompt: Prompt, completions: Sequence[Completion], objective: Objective) -> Contest:
-        texts = tuple(section(c.text, objective.section) for c in completions)
-        showing = [i for i, text in enumerate(texts) if text is not None]
-        matches = round_robin(showing, orders=self.orders, objective=objective.name)
-        return Contest(prompt=prompt, objective=objective, texts=texts, matches=matches)
+
+def contest(prompt: Prompt, completions: Sequence[Completion], objective: Objective, orders: str) -> Contest:
+    """The objective's section of each completion, and a round robin among those that have one."""
+    texts = tuple(section(c.text, objective.section) for c in completions)
+    showing = [i for i, text in enumerate(texts) if text is not None]
+    matches = round_robin(showing, orders=orders, objective=objective.name)
+    return Contest(prompt=prompt, objective=objective, texts=texts, matches=matches)
 
 
 def settled(contest: Contest, completions: Sequence[Completion]) -> tuple[Verdict, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -77,6 +78,15 @@ def plain(value: Any) -> Any:
     if hasattr(value, "items"):
         return {str(key): plain(item) for key, item in value.items()}
     return str(value)
+
+
+def file_name(name: str) -> str:
+    """A model's name as part of a file's name.
+
+    >>> file_name("openai:a/b@http://x:1/v1")
+    'openai_a_b_http_x_1_v1'
+    """
+    return re.sub(r"[^A-Za-z0-9-]+", "_", name).strip("_")[:80]
 
 
 @contextlib.contextmanager

@@ -237,8 +237,9 @@ class UpdateReport:
     learning_rate: float
     loss: float
     kl: float
-    """k3 estimate of the divergence to the reference, weighted as the loss; NaN without a reference"""
+    """mean over tokens of the k3 estimate of the divergence to the reference; NaN without a reference"""
     clip_share: float
+    """of the tokens"""
     grad_norm: float
     """before clipping; NaN when nothing could be learned"""
     n_trained: int

@@ -8,6 +8,8 @@ from dataclasses import asdict
 from pathlib import Path
 
 import pytest
+
+import softgrpo
 import yaml
 
 from softgrpo import files
@@ -201,10 +203,9 @@ def test_usage(capsys):
     assert all(f"  {command}" in out for command in COMMANDS)
 
 
-def test_version(capsys, monkeypatch):
-    monkeypatch.setattr("importlib.metadata.version", lambda name: f"{name} 1.2")
+def test_version(capsys):
     assert main(["--version"]) == 0
-    assert capsys.readouterr().out == "softgrpo 1.2\n"
+    assert capsys.readouterr().out == f"softgrpo {softgrpo.__version__}\n"
 
 
 @pytest.mark.parametrize("command", COMMANDS)

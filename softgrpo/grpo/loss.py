@@ -21,9 +21,9 @@ class LossTerms:
     loss: torch.Tensor
     """scalar, to be differentiated and summed over micro-batches"""
     kl: torch.Tensor
-    """scalar, weighted k3 estimate of the KL divergence to the reference"""
+    """scalar, sum over tokens of the k3 estimate of the KL divergence to the reference"""
     clipped: torch.Tensor
-    """scalar, weighted share of tokens whose ratio was clipped"""
+    """scalar, number of tokens whose ratio was clipped"""
 
 
 def token_weights(loss: str, lengths_N: Sequence[int], *, max_completion_length: int) -> list[float]:
@@ -74,8 +74,8 @@ def policy_loss(
     kl_T = torch.zeros_like(logprobs_T) if ref_logprobs_T is None else k3(logprobs_T, ref_logprobs_T)
     return LossTerms(
         loss=(weights_T * (kl_weight_beta * kl_T - surrogate_T)).sum(),
-        kl=(weights_T * kl_T).sum().detach(),
-        clipped=(weights_T * is_clipped_T).sum().detach(),
+        kl=kl_T.sum().detach(),
+        clipped=is_clipped_T.sum().detach(),
     )
 
 

@@ -21,13 +21,13 @@ from softgrpo.judging.scoring import Item, ScoringJudge
 
 CONVINCING_BOUND = 5.0
 """the head's score never leaves +- this much: beyond what people wrote it knows nothing"""
-ABOUT_ENOUGH = 1.4
+ABOUT_ENOUGH = 0.9
 """aboutness (below) from which a text counts as being about its subject"""
 ABOUT_SLOPE = 3.5
 """log-odds taken off per unit that is missing"""
 ABOUT_SOFTNESS = 0.3
 TOPIC_LAYERS = (8, 24)
-NEARNESS_WEIGHT = 6.0
+NEARNESS_WEIGHT = 4.0
 """nats that a cosine of one is worth, at each of these layers"""
 COHERENT_ENOUGH = -1.3
 """standard deviations: a text that is this much like people's has nothing taken off"""
@@ -49,8 +49,8 @@ class LikelihoodScorer:
         self.model = model
 
     def score(self, items: Sequence[Item]) -> np.ndarray:
-        texts, cues, subjects = zip(*((i.text, _cue(i), f" {i.prompt.subject}") for i in items), strict=True)
-        logprobs = follow(self.model, texts, cues, subjects).logprobs
+        texts, cues = [i.text for i in items], [_cue(i) for i in items]
+        logprobs = follow(self.model, texts, cues, [f" {i.prompt.subject}" for i in items]).logprobs
         return np.array([values.mean() if values.size else np.nan for values in logprobs])
 
 

@@ -164,7 +164,7 @@ def _sentence_overlap(text: str) -> float:
 
 ENOUGH_NEW = 4
 """different content words of its own that a text needs"""
-ENOUGH_DENSITY = 0.1
+ENOUGH_DENSITY = 0.09
 """of those per word"""
 FILLER_SLOPE = 40.0
 

@@ -67,7 +67,7 @@ ADDRESS = tuple(
         (0.5, r"\b(?:the|my|your) opponents?\b|\bopposing side\b|\bother (?:text|argument|answer|response)\b"),
         (
             1.0,
-            r"\byour (?:own )?(?:instructions?|scores?|task|rubric|verdict|reply|evaluation|criteria|decision|number)\b",
+            r"\byour (?:own )?(?:instructions?|scores?|task|rubric|verdict|reply|evaluation|criteria|number)\b",
         ),
         (0.5, r"\b\d+ (?:out of|/) ?\d+\b|\bmy (?:number|score|text)\b|\bmore points\b|\b(?:system|important) note\b"),
         (1.0, r"\b(?:ignore|disregard) (?:the|all|any|every|previous|other)\b"),
@@ -75,7 +75,7 @@ ADDRESS = tuple(
         (0.5, r"\bthank you for\b"),
         (
             0.5,
-            r"\byou (?:will|were|are|have|must|should) (?:\w+ )?(?:asked|told|required|select|choose|find|read|graded)\w*",
+            r"\byou (?:will|were|are|have|must|should) (?:\w+ )?(?:asked|told|required|select|choose|find|graded)\w*",
         ),
     )
 )

@@ -30,7 +30,7 @@ QUESTION = """The task was:
 Which text is better, A or B? Reply with one letter."""
 MAX_TOKENS = 2048
 """one letter needs one; models that think first count their thoughts too"""
-_MARKUP = re.compile(r"<\|[^|>]*\|>|</?text_[AB]>|\[/?INST\]|</?s>")
+_MARKUP = re.compile(r"<\|[^|>]*\|>|<\s*/?\s*text_[AB]\s*>|\[/?INST\]|</?s>", re.IGNORECASE)
 
 
 def shown(text: str) -> str:

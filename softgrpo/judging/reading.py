@@ -49,7 +49,7 @@ def read(
         for i in rows:
             values = [next(logprobs) for _ in range(len(encoded[i]) - 1)]
             fluency[i] = float(np.mean(values)) if values else 0.0
-    return Reading(features=features.reshape(len(texts), -1), fluency=fluency)
+    return Reading(features=features.reshape(len(texts), features.shape[1] * width), fluency=fluency)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -53,7 +53,7 @@ def load_tokenizer(location: str) -> Any:
 
 
 def load_weights(location: str, *, dtype: torch.dtype, device: torch.device) -> Any:
-    """The causal language model at a folder or hub name, in eval mode."""
+    """The causal language model at a folder or hub name, in eval mode and frozen: who trains it says so."""
     from transformers import AutoModelForCausalLM
     from transformers.utils import logging
 
@@ -63,7 +63,7 @@ def load_weights(location: str, *, dtype: torch.dtype, device: torch.device) -> 
         module: Any = AutoModelForCausalLM.from_pretrained(location, dtype=dtype)
     except (OSError, ValueError) as error:
         raise UserError(_unreachable(location, error)) from error
-    module.to(device)
+    module.to(device).requires_grad_(False)
     return module.eval()
 
 

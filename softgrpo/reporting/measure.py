@@ -90,7 +90,12 @@ def _mean(values: np.ndarray) -> float:
 
 def _spread(scored: Sequence[Any], part: str | None) -> float:
     """Mean over groups of the standard deviation within a group."""
-    return _mean(np.array([np.nanstd(s.reward_parts[part] if part else s.rewards) for s in scored]))
+    return _mean(np.array([_std(s.reward_parts[part] if part else s.rewards) for s in scored]))
+
+
+def _std(values: np.ndarray) -> float:
+    known = values[np.isfinite(values)]
+    return float(known.std()) if len(known) else float("nan")
 
 
 def _device_memory() -> dict[str, int]:

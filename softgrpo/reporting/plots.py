@@ -39,7 +39,10 @@ def _win_rate(path: Path, evaluations: list[dict[str, Any]]) -> Path:
         points = [p for p in points if p["win_rate"] is not None]
         steps = [p["step"] for p in points]
         (line,) = axes.plot(
-            steps, [100 * p["win_rate"] for p in points], marker="o", label=f"against {opponent}, judged by {judge}"
+            steps,
+            [100 * p["win_rate"] for p in points],
+            marker="o",
+            label=_plain(f"against {opponent}, judged by {judge}"),
         )
         axes.fill_between(
             steps,
@@ -80,6 +83,11 @@ def _training(path: Path, metrics: list[dict[str, Any]]) -> Path:
         if len(names) > 1:
             axes.legend(frameon=False, fontsize=7)
     return _save(figure, path)
+
+
+def _plain(text: str) -> str:
+    """Text in which a dollar sign begins no formula."""
+    return text.replace("$", r"\$")
 
 
 def _save(figure: Any, path: Path) -> Path:

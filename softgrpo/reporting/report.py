@@ -68,10 +68,7 @@ def samples(folder: Path, evaluations: list[dict[str, Any]], seed: int = 0) -> l
         return []
     ends = []
     for e in (evaluations[0], evaluations[-1]):
-        name = next(
-            (p.name for p in (folder / "evaluations").glob(f"step_{e['step']:06d}.*.pairs.jsonl")),
-            "missing.pairs.jsonl",
-        )
+        name = f"step_{e['step']:06d}.{files.file_name(e['judge'])}.pairs.jsonl"
         ends.append({line["prompt_id"]: line for line in files.read_lines(folder / "evaluations" / name)})
     common = sorted(set(ends[0]) & set(ends[1]))
     drawn = random.Random(seed).sample(common, min(SHOWN, len(common)))

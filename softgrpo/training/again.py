@@ -10,7 +10,7 @@ from typing import Any
 from softgrpo.config import EvaluateConfig, SampleConfig, TrainConfig
 from softgrpo.errors import UserError
 from softgrpo.evaluator import Evaluator
-from softgrpo.files import read_lines
+from softgrpo.files import file_name, read_lines
 from softgrpo.judging.judge import check_judge, load_judge
 from softgrpo.model_interface import load_local
 from softgrpo.models import names
@@ -32,6 +32,7 @@ def evaluate(config: EvaluateConfig) -> int:
     }
     run = replace(run, device=config.device, **asked)
     check_judge(run.judge_model_name)
+    setup.check_eval_prompts(run)
     for name in ("judge_model_name", "compare_model_name"):
         setup.check_name(name, getattr(run, name))
     model_name, step = _which(folder, run, config.checkpoint)
@@ -56,7 +57,7 @@ def evaluate(config: EvaluateConfig) -> int:
     if run.compare_model_name == _asked(folder).compare_model_name:
         written = heldout.write(folder / "evaluations", evaluation, met)
     else:  # another opponent is another question: kept apart from the run's own curve
-        aside = folder / "evaluations" / f"against_{heldout.file_name(run.compare_model_name)}"
+        aside = folder / "evaluations" / f"against_{file_name(run.compare_model_name)}"
         written = heldout.write(aside, evaluation, met)
     Console(0).evaluated(evaluation.to_dict())
     print(f"wrote {written}")

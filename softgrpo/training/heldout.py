@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -10,11 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from softgrpo.evaluator import Evaluator, Meeting
-from softgrpo.files import read_lines, write_json, write_lines
+from softgrpo.evaluator import FAILED, Evaluator, Meeting
+from softgrpo.files import file_name, read_lines, write_json, write_lines
 from softgrpo.records import Completion, Sampling, TextModel, WinRate
 from softgrpo.rewards.format import soft_format, strict_format
 from softgrpo.tasks import Question, Task
+from softgrpo.tournament.rating import position_bias
 from softgrpo.tournament.winrate import win_rate
 
 
@@ -46,6 +46,7 @@ class Evaluation:
     format_adherence_soft: float
     opponent_format_adherence: float
     position_bias: float
+    """mean log-odds that the text read first wins; NaN where no pair was judged in both orders"""
     n_truncated: int
     """our texts cut off at the length limit"""
     mean_words: float
@@ -76,7 +77,7 @@ def evaluate(
     prompts = [task.prompt(q) for q in questions]
     met = evaluator.meetings(prompts, ours, theirs)
     flat = [c for row in ours for c in row]
-    odds = [v.p_first for m in met for v in m.verdicts if v.p_first is not None and v.how not in ("forfeit", "scores")]
+    biases = np.array([position_bias(m.verdicts) for m in met])
     evaluation = Evaluation(
         step=step,
         judge=evaluator.judge.name,
@@ -85,7 +86,7 @@ def evaluate(
         format_adherence=float(np.mean([strict_format(c.text) for c in flat])),
         format_adherence_soft=float(np.mean([soft_format(c.text) for c in flat])),
         opponent_format_adherence=float(np.mean([strict_format(c.text) for row in theirs for c in row])),
-        position_bias=float(np.mean(odds)) - 0.5 if odds else float("nan"),
+        position_bias=float(np.nanmean(biases)) if np.isfinite(biases).any() else float("nan"),
         n_truncated=sum(c.finish_reason == "length" for c in flat),
         mean_words=float(np.mean([len(c.text.split()) for c in flat])),
     )
@@ -101,21 +102,21 @@ def opponent_answers(path: Path, player: Player, task: Task, questions: Sequence
         "max_tokens": player.sampling.max_tokens,
         "seed": player.sampling.seed,
     }
+    lines = read_lines(path)
     known = {
         line["prompt_id"]: [Completion(text=c["text"], finish_reason=c["finish_reason"]) for c in line["completions"]]
-        for line in read_lines(path)
+        for line in lines
         if all(line[name] == value for name, value in key.items())
     }
-    # all or none: which texts a batch draws depends on the batch
-    if not all(q.id in known for q in questions):
-        answers = player.answer(task, questions)
-        known = dict(zip([q.id for q in questions], answers, strict=True))
-        kept = [line for line in read_lines(path) if not all(line[name] == value for name, value in key.items())]
-        new = [
-            {**key, "prompt_id": id, "completions": [{"text": c.text, "finish_reason": c.finish_reason} for c in row]}
-            for id, row in known.items()
-        ]
-        write_lines(path, kept + new)
+    missing = [q for q in questions if q.id not in known]
+    answers = player.answer(task, missing) if missing else []
+    for question, row in zip(missing, answers, strict=True):
+        known[question.id] = row
+        if not any(c.finish_reason == FAILED for c in row):  # what was not delivered is asked for again next time
+            kept = [{"text": c.text, "finish_reason": c.finish_reason} for c in row]
+            lines.append({**key, "prompt_id": question.id, "completions": kept})
+    if missing:
+        write_lines(path, lines)
     return [known[q.id] for q in questions]
 
 
@@ -133,15 +134,6 @@ def read_all(folder: Path) -> list[dict[str, Any]]:
 
     found = [json.loads(p.read_text(encoding="utf-8")) for p in sorted(folder.glob("step_*.json"))]
     return sorted(found, key=lambda e: e["step"])
-
-
-def file_name(name: str) -> str:
-    """A model's name as part of a file's name.
-
-    >>> file_name("openai:a/b@http://x:1/v1")
-    'openai_a_b_http_x_1_v1'
-    """
-    return re.sub(r"[^A-Za-z0-9-]+", "_", name).strip("_")[:80]
 
 
 def _line(met: Meeting) -> dict[str, Any]:

@@ -92,7 +92,7 @@ class Learner:
         return report
 
     def gradients(self, lessons: Sequence[Lesson]) -> tuple[float, float, float]:
-        """Add the update's gradient into the float32 masters; returns loss, KL and clipped share."""
+        """Add the update's gradient into the float32 masters; returns the loss, and KL and clipped share per token."""
         totals = np.zeros(3)
         self.policy.module.train(self.settings.gradient_checkpointing or self.policy.adapter)
         try:
@@ -100,13 +100,12 @@ class Learner:
                 totals += self._micro_batch(packed, batch)
         finally:
             self.policy.module.eval()
-        return float(totals[0]), float(totals[1]), float(totals[2])
+        n_tokens = max(sum(len(c.token_ids) for c in _trained(lessons)), 1)
+        return float(totals[0]), float(totals[1] / n_tokens), float(totals[2] / n_tokens)
 
     def _epoch(self, lessons: Sequence[Lesson]) -> UpdateReport:
         rate = self.settings.rate(self.updates)
-        rows = [
-            c for lesson in lessons for c, t in zip(lesson.scored.group.completions, lesson.trained, strict=True) if t
-        ]
+        rows = _trained(lessons)
         n_trained, n_tokens = len(rows), sum(len(c.token_ids) for c in rows)
         nan = float("nan")
         if not rows:
@@ -202,6 +201,16 @@ class Learner:
         if self.tree:
             return pack_tree(prompt_ids, completions)
         return pack_padded(prompt_ids, completions, self.policy.tokenizer.pad_token_id)
+
+
+def _trained(lessons: Sequence[Lesson]) -> list[Completion]:
+    """The completions in the loss."""
+    return [
+        c
+        for lesson in lessons
+        for c, trained in zip(lesson.scored.group.completions, lesson.trained, strict=True)
+        if trained
+    ]
 
 
 def _weighted(lessons: Sequence[Lesson], settings: LearnerSettings) -> dict[tuple[int, ...], list[_Row]]:

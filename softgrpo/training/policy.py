@@ -23,6 +23,8 @@ class Policy(HuggingFaceModel):
         self.adapter = adapter
         if adapter:
             self.module.base_model.disable_adapter_layers()
+        else:
+            self.module.requires_grad_(True)
 
     @contextlib.contextmanager
     def active(self) -> Iterator[None]:
@@ -67,7 +69,6 @@ def with_lora(model: HuggingFaceModel, *, rank: int, alpha: int, dropout: float,
     from peft import LoraConfig, get_peft_model
 
     torch.manual_seed(seed)
-    model.module.requires_grad_(False)
     config = LoraConfig(
         r=rank, lora_alpha=alpha, lora_dropout=dropout, target_modules="all-linear", task_type="CAUSAL_LM"
     )
@@ -78,7 +79,7 @@ def with_lora(model: HuggingFaceModel, *, rank: int, alpha: int, dropout: float,
 def full(model: HuggingFaceModel, *, shared: bool) -> Policy:
     """A policy whose weights all learn; a copy where others use the model too."""
     module = model.copy(model.name).module if shared else model.module
-    return Policy(model.name, module.requires_grad_(True), model.tokenizer)
+    return Policy(model.name, module, model.tokenizer)
 
 
 def _merged(base: Any) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import Any
 
 from softgrpo.config import TrainConfig
@@ -37,7 +38,7 @@ class Parts:
 
 def check(config: TrainConfig) -> None:
     """What can be said before anything is loaded."""
-    task = load_task(config.task)
+    load_task(config.task)
     load_task(config.scoring_task)
     check_judge(config.judge_model_name)
     for flag in ("model_name", "judge_model_name", "compare_model_name"):
@@ -50,8 +51,9 @@ def check(config: TrainConfig) -> None:
         )
     if config.update_ref_model and not config.kl_weight_beta:
         raise UserError("--update_ref_model needs a reference, but --kl_weight_beta 0 has none; drop one of them")
-    if config.eval_prompts > len(task.test):
-        raise UserError(f"--eval_prompts {config.eval_prompts}: {config.task} has {len(task.test)} held-out prompts")
+    check_eval_prompts(config)
+    if Path(config.output_dir).exists() and not Path(config.output_dir).is_dir():
+        raise UserError(f"--output_dir {config.output_dir}: is a file; name a folder")
     loading.pick_device(config.device)
     for name in sorted({config.judge_model_name, config.compare_model_name}):
         for warning in check_model(name):
@@ -64,6 +66,13 @@ def check_name(flag: str, name: str) -> None:
         names.check(name)
     except UserError as error:
         raise UserError(f"--{flag}: {error}") from None
+
+
+def check_eval_prompts(config: TrainConfig) -> None:
+    """There are as many held-out prompts as are asked for."""
+    there = len(load_task(config.task).test)
+    if config.eval_prompts > there:
+        raise UserError(f"--eval_prompts {config.eval_prompts}: {config.task} has {there} held-out prompts")
 
 
 def build(config: TrainConfig, console: Console) -> Parts:
@@ -121,7 +130,7 @@ def judge_calls(config: TrainConfig, weights: dict[str, float]) -> int:
     pairs = config.num_chains * (config.num_chains - 1) // 2
     training = config.num_train_iters * config.prompts_per_step * tournaments * pairs * orders
     n_evaluations = 2 + (config.num_train_iters - 1) // config.eval_iterations
-    return training + n_evaluations * config.eval_prompts * config.eval_samples * orders
+    return training + n_evaluations * config.eval_prompts * config.eval_samples * 2
 
 
 def opponent(config: TrainConfig) -> Player:

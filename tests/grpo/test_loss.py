@@ -23,7 +23,7 @@ def drawn(lengths, seed=0, spread=0.4):
 
 
 def reference(loss, new, old, ref, advantages):
-    """The update's loss, KL and clipped share as one reads them in the papers; loops over completions and tokens."""
+    """The update's loss, and the sums of KL and clipped tokens, as one reads them in the papers; loops over completions and tokens."""
     total = kl_total = clipped_total = 0.0
     n_tokens = sum(len(n) for n in new)
     for new_i, old_i, ref_i, advantage in zip(new, old, ref, advantages, strict=True):
@@ -41,8 +41,8 @@ def reference(loss, new, old, ref, advantages):
                 "dr_grpo": 1 / LONGEST / len(new),
             }[loss]
             total = total - weight * (surrogate - BETA * kl)
-            kl_total += weight * kl.item()
-            clipped_total += weight * float(bounded * advantage < ratio * advantage)
+            kl_total += kl.item()
+            clipped_total += float(bounded * advantage < ratio * advantage)
     return total, kl_total, clipped_total
 
 
@@ -153,7 +153,7 @@ def test_gspo_takes_one_ratio_per_completion():
     assert by_completion.loss.item() == pytest.approx(-(math.exp(0.1) + math.exp(0.2)) / 2)
     assert by_completion.clipped.item() == 0
     by_token = policy_loss(new, old, None, one, weights, row, loss="grpo", **options)
-    assert by_token.clipped.item() == 0.25
+    assert by_token.clipped.item() == 1
 
 
 def test_without_a_reference_there_is_no_penalty():
