@@ -106,8 +106,8 @@ with evaluations, {found["seconds"]["step_median"]:.1f} s in the median without;
 peak memory {found["peak_rss_gib"]:.1f} GiB.
 Words per answer {before["words"]:.0f} before and {after["words"]:.0f} after; share of words copied from the motion
 {percent(before["copied_from_motion"])} and {percent(after["copied_from_motion"])};
-distinct-2 {before["distinct_2"]:.2f} and {after["distinct_2"]:.2f}. Machine: {environment["processor"]}, {environment["cpu_count"]} cores, torch
-{environment["packages"]["torch"]}. From `benchmarks/quickstart.json`, which `benchmarks/quickstart.py` wrote.
+distinct-2 {before["distinct_2"]:.2f} and {after["distinct_2"]:.2f}.
+Machine: {environment["processor"]}, {environment["cpu_count"]} cores, torch {environment["packages"]["torch"]}. From `benchmarks/quickstart.json`, which `benchmarks/quickstart.py` wrote.
 
 <details><summary>Ten completions drawn at random (seed 0), before and after</summary>
 

@@ -8,10 +8,9 @@ from dataclasses import asdict
 from pathlib import Path
 
 import pytest
-
-import softgrpo
 import yaml
 
+import softgrpo
 from softgrpo import files
 from softgrpo.cli import COMMANDS, main, run
 from softgrpo.config import TrainConfig

@@ -23,7 +23,7 @@ def drawn(lengths, seed=0, spread=0.4):
 
 
 def reference(loss, new, old, ref, advantages):
-    """The update's loss, and the sums of KL and clipped tokens, as one reads them in the papers; loops over completions and tokens."""
+    """The update's loss, and the sums of KL and clipped tokens, as one reads them in the papers, token by token."""
     total = kl_total = clipped_total = 0.0
     n_tokens = sum(len(n) for n in new)
     for new_i, old_i, ref_i, advantage in zip(new, old, ref, advantages, strict=True):
