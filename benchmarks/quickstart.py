@@ -68,7 +68,7 @@ def record(run: Path) -> dict[str, Any]:
         "after": texture(ends[1]),
         "peak_rss_gib": max(m["peak_rss"] for m in metrics) / 2**30,
         "seconds": {
-            "all_steps": sum(m["time_step"] for m in metrics),
+            "from_the_first_evaluation_to_the_last": metrics[-1]["time_elapsed"],
             "step_median": median(m["time_step"] - m.get("time_evaluate", 0) for m in metrics),
             **{
                 name: sum(m.get(f"time_{name}", 0) for m in metrics)
@@ -101,13 +101,14 @@ def as_markdown(found: dict[str, Any]) -> str:
 {rows}
 
 Judge `{last["judge"]}`, opponent `{last["opponent"]}` (its own base), {last["n_prompts"]} held-out prompts on
-{last["n_subjects"]} motions, both sides of each. The steps took {found["seconds"]["all_steps"] / 60:.1f} minutes
-with evaluations, {found["seconds"]["step_median"]:.1f} s in the median without;
-peak memory {found["peak_rss_gib"]:.1f} GiB.
+{last["n_subjects"]} motions, both sides of each. From the first evaluation to the last it took
+{found["seconds"]["from_the_first_evaluation_to_the_last"] / 60:.1f} minutes, {found["seconds"]["step_median"]:.1f} s
+per step in the median; peak memory {found["peak_rss_gib"]:.1f} GiB.
 Words per answer {before["words"]:.0f} before and {after["words"]:.0f} after; share of words copied from the motion
 {percent(before["copied_from_motion"])} and {percent(after["copied_from_motion"])};
 distinct-2 {before["distinct_2"]:.2f} and {after["distinct_2"]:.2f}.
-Machine: {environment["processor"]}, {environment["cpu_count"]} cores, torch {environment["packages"]["torch"]}. From `benchmarks/quickstart.json`, which `benchmarks/quickstart.py` wrote.
+Machine: {environment["processor"]}, {environment["cpu_count"]} cores,
+torch {environment["packages"]["torch"]}. From `benchmarks/quickstart.json`, which `benchmarks/quickstart.py` wrote.
 
 <details><summary>Ten completions drawn at random (seed 0), before and after</summary>
 

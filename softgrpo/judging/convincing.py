@@ -79,5 +79,5 @@ def load_head(path: Path = DATA / "convincing.safetensors") -> Head:
     with safe_open(path, framework="np") as file:
         plain = json.loads(file.metadata()["head"])
         arrays = {key: file.get_tensor(key).astype(np.float64) for key in file.keys()}  # noqa: SIM118
-    layers = {key: tuple(plain.pop(key)) for key in ("mean_layers", "last_layers")}
-    return Head(**layers, **plain, **arrays)
+    mean_layers, last_layers = tuple(plain.pop("mean_layers")), tuple(plain.pop("last_layers"))
+    return Head(mean_layers=mean_layers, last_layers=last_layers, **plain, **arrays)

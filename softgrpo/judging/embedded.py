@@ -8,7 +8,7 @@ take away: a text cannot buy itself more than "about the subject" or "not degene
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,20 +21,31 @@ from softgrpo.judging.scoring import Item, ScoringJudge
 
 CONVINCING_BOUND = 5.0
 """the head's score never leaves +- this much: beyond what people wrote it knows nothing"""
-ABOUT_ENOUGH = 0.9
+ABOUT_ENOUGH = 0.8
 """aboutness (below) from which a text counts as being about its subject"""
 ABOUT_SLOPE = 3.5
 """log-odds taken off per unit that is missing"""
 ABOUT_SOFTNESS = 0.3
+"""width of the bend, so that the score has no edge"""
+OTHER_ABOUT_SLOPE = 1.5
+OTHER_ABOUT_BOUND = 3.0
+"""jokes and recipes, of which the head knows nothing, are told apart by their aboutness, up to a bound"""
+CREDIT_FROM = 0.9
+CREDIT_SOFTNESS = 0.3
+"""being convincing earns nothing on another subject: half of it at this aboutness, and soon none below"""
 TOPIC_LAYERS = (8, 24)
-NEARNESS_WEIGHT = 4.0
+NEARNESS_WEIGHT = 5.0
 """nats that a cosine of one is worth, at each of these layers"""
-COHERENT_ENOUGH = -1.3
+COHERENT_ENOUGH = -1.4
 """standard deviations: a text that is this much like people's has nothing taken off"""
-COHERENT_SLOPE = 3.5
+COHERENT_SLOPE = 3.0
+"""log-odds taken off per standard deviation that is missing"""
 COHERENT_RANGE = 3.0
+"""standard deviations after which no more is taken off"""
 USED_WEIGHT = 6.0
 """log-odds between a recipe that uses the whole basket and one that uses nothing of it"""
+TAIL = 2.0
+"""log-odds below zero from which a sum is drawn in"""
 LIKELIHOOD_TEMPERATURE = 0.5
 PARTS = ("", "likelihood", "convincing")
 
@@ -74,8 +85,7 @@ class EmbeddedScorer:
         self.aboutness = Aboutness(model, self.head)
 
     def score(self, items: Sequence[Item]) -> np.ndarray:
-        parts = self.parts(items)
-        return np.array([sum(part.values()) for part in parts])
+        return np.array([total(parts) for parts in self.parts(items)])
 
     def parts(self, items: Sequence[Item]) -> list[dict[str, float]]:
         """What each part adds to (or takes off) each text's score, by name, in log-odds before the temperature."""
@@ -153,14 +163,30 @@ def combine(item: Item, convincing: float, coherent: float, about: float, fluenc
     found = guards.surface(item.text, item.prompt.subject if argument else "")
     parts = {name: -value for name, value in guards.penalties(found, is_argument=argument).items()}
     parts["fluency"] = -guards.of_fluency(fluency, found.n_words)
-    shortfall = (ABOUT_ENOUGH - about) / ABOUT_SOFTNESS
-    parts["about"] = -ABOUT_SLOPE * ABOUT_SOFTNESS * float(np.logaddexp(0.0, shortfall))
     if argument:
-        parts["convincing"] = CONVINCING_BOUND * math.tanh(convincing / CONVINCING_BOUND)
+        shortfall = (ABOUT_ENOUGH - about) / ABOUT_SOFTNESS
+        parts["about"] = -ABOUT_SLOPE * ABOUT_SOFTNESS * float(np.logaddexp(0.0, shortfall))
+        bounded = CONVINCING_BOUND * math.tanh(convincing / CONVINCING_BOUND)
+        on_subject = 1 / (1 + math.exp((CREDIT_FROM - about) / CREDIT_SOFTNESS))
+        parts["convincing"] = bounded * on_subject if bounded > 0 else bounded
         parts["coherent"] = -COHERENT_SLOPE * min(COHERENT_RANGE, max(0.0, COHERENT_ENOUGH - coherent))
-    elif ingredients := item.prompt.meta.get("ingredients"):
+        return parts
+    parts["about"] = OTHER_ABOUT_SLOPE * min(about, OTHER_ABOUT_BOUND)
+    if ingredients := item.prompt.meta.get("ingredients"):
         parts["used"] = USED_WEIGHT * (share_used(item.text, ingredients) - 1)
     return parts
+
+
+def total(parts: Mapping[str, float]) -> float:
+    """The sum of the parts, bad sums drawn together: of two hopeless texts neither is beaten for certain.
+
+    It changes no order, and makes the probabilities agree with people's.
+
+    >>> total({"convincing": 1.5, "about": -0.5}), round(total({"repeated": -10.0}), 2)
+    (1.0, -3.58)
+    """
+    value = sum(parts.values())
+    return value if value > 0 else -TAIL * math.log1p(-value / TAIL)
 
 
 def share_used(text: str, ingredients: Sequence[str]) -> float:

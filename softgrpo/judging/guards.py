@@ -67,7 +67,8 @@ def copied_spans(text: str, motion: str) -> list[tuple[int, int]]:
     need = min(3, len(own))
     if not need:
         return []
-    spans, run = [], []
+    spans: list[tuple[int, int]] = []
+    run: list[tuple[str, int, int]] = []
 
     def close() -> None:
         if len({s for s, _, _ in run}) >= need:
@@ -85,11 +86,25 @@ def copied_spans(text: str, motion: str) -> list[tuple[int, int]]:
 
 
 def without_copies(text: str, motion: str) -> str:
-    """The text with its restatements of the motion cut out, so that what is left must show what it is about."""
+    """The text without its restatements of the motion, so that what is left must show what it is about.
+
+    Sentences that have no content word but the motion's go as well.
+
+    >>> without_copies("I say zoos should be closed. Zoos! Animals suffer in zoos.", "Zoos should be closed")
+    'Animals suffer in zoos.'
+    """
+    own = set(content_stems(motion))
+    if not own:
+        return text
     spans = copied_spans(text, motion)
-    for start, end in reversed(spans):
-        text = text[:start] + text[end:]
-    return re.sub(r"\s+", " ", text).strip(" .,;:!?") + "." if spans else text
+    for match in _SENTENCE.finditer(text):
+        stems = content_stems(match.group())
+        if stems and own.issuperset(stems):
+            spans.append((match.start(), match.end() + 1))
+    if not spans:
+        return text
+    covered = {i for start, end in spans for i in range(start, end)}
+    return re.sub(r"\s+", " ", "".join(c for i, c in enumerate(text) if i not in covered)).strip()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -164,9 +179,12 @@ def _sentence_overlap(text: str) -> float:
 
 ENOUGH_NEW = 4
 """different content words of its own that a text needs"""
-ENOUGH_DENSITY = 0.09
+ENOUGH_DENSITY = 0.06
 """of those per word"""
 FILLER_SLOPE = 40.0
+FULL_DENSITY = 0.2
+THIN_SLOPE = 3.0
+"""a gentle pull towards texts that say more, below the density of ordinary comments"""
 
 
 def penalties(found: Surface, *, is_argument: bool = True) -> dict[str, float]:
@@ -179,7 +197,7 @@ def penalties(found: Surface, *, is_argument: bool = True) -> dict[str, float]:
     markup = over(found.markup, 4) if is_argument else found.markup / 4
     return {
         "empty": 100.0 * (found.n_words == 0) + 6.0 * under(found.n_new / ENOUGH_NEW, 1),
-        "filler": FILLER_SLOPE * under(found.density, ENOUGH_DENSITY),
+        "filler": FILLER_SLOPE * under(found.density, ENOUGH_DENSITY) + THIN_SLOPE * under(found.density, FULL_DENSITY),
         "repeated": 15.0 * under(found.distinct_2, 0.85)
         + 10.0 * under(found.distinct_content, 0.65 if is_argument else 0.5)
         + 5.0 * over(found.sentence_overlap, 0.45),

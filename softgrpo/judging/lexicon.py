@@ -43,6 +43,11 @@ STOCK_WORDS = frozenset(
     stop strong strongly subject sum support sure talk tell term terms thank thing things think thinks thought thoughts
     time times today tomorrow topic topics total totally true truth try turn understand understood various view views
     way ways weigh word words world worth wrong year years yesterday pros cons con lot lots big small able
+   
+    ensure promote foster enhance improve benefit benefits beneficial crucial vital various provide provides create
+    creates reduce protect community communities economy economic environment generations generation wellbeing overall
+    opportunity opportunities challenge challenges address approach effective efficient sustainable development growth
+    resource resources value role access productive happier happy strengthen encourage contribute achieve impact
     text texts winner judge judges reader opponent opponents vote choose select""".split()
 )
 """words that fit any topic: they fill a text without saying anything of the matter"""

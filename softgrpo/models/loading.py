@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import logging
 import os
 import shutil
 import tempfile
@@ -35,7 +36,10 @@ def locate(model: ModelName) -> str:
         if len(files) != 1:
             raise UserError(f"folder {model.name!r} holds {len(files)} .gguf files; name the file")
         return str(_converted(files[0]))
-    return str(path) if path.exists() else model.name
+    if path.exists():
+        return str(path)
+    _find_on_hub(model.name)
+    return model.name
 
 
 def load_tokenizer(location: str) -> Any:
@@ -55,10 +59,10 @@ def load_tokenizer(location: str) -> Any:
 def load_weights(location: str, *, dtype: torch.dtype, device: torch.device) -> Any:
     """The causal language model at a folder or hub name, in eval mode and frozen: who trains it says so."""
     from transformers import AutoModelForCausalLM
-    from transformers.utils import logging
+    from transformers.utils.logging import disable_progress_bar
 
     _map_token()
-    logging.disable_progress_bar()
+    disable_progress_bar()
     try:
         module: Any = AutoModelForCausalLM.from_pretrained(location, dtype=dtype)
     except (OSError, ValueError) as error:
@@ -128,11 +132,11 @@ def _converted(gguf: Path) -> Path:
 
 def _convert(gguf: Path, folder: Path) -> None:
     import transformers
-    from transformers.utils import logging
+    from transformers.utils import logging as words
 
-    verbosity = logging.get_verbosity()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
+    verbosity = words.get_verbosity()
+    words.set_verbosity_error()
+    words.disable_progress_bar()
     os.environ.setdefault("TQDM_DISABLE", "1")
     # newer versions keep the weights packed unless told otherwise; older ones always unpack
     packed = getattr(transformers, "GgufConfig", None)
@@ -145,11 +149,23 @@ def _convert(gguf: Path, folder: Path) -> None:
     except ImportError as error:
         raise UserError(f"loading {gguf.name} needs more packages: {error}; pip install gguf accelerate") from error
     finally:
-        logging.set_verbosity(verbosity)
+        words.set_verbosity(verbosity)
     module.config.__dict__.pop("quantization_config", None)
     module.hf_quantizer = None
     module.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
+
+
+def _find_on_hub(name: str) -> None:
+    """Fetch the smallest file first: a wrong name or a missing network is one line, not a page of retries."""
+    from huggingface_hub import hf_hub_download
+
+    _map_token()
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
+    try:
+        hf_hub_download(name, "config.json")
+    except (OSError, ValueError) as error:
+        raise UserError(_unreachable(name, error)) from error
 
 
 def _map_token() -> None:

@@ -77,5 +77,6 @@ def samples(folder: Path, evaluations: list[dict[str, Any]], seed: int = 0) -> l
 
 def _times(metrics: list[dict[str, Any]]) -> dict[str, float]:
     """Seconds by stage over the run."""
-    names = sorted({name for m in metrics for name in m if name.startswith("time_") and name != "time_step"})
+    whole = ("time_step", "time_elapsed")
+    names = sorted({name for m in metrics for name in m if name.startswith("time_") and name not in whole})
     return {name.removeprefix("time_"): sum(m.get(name) or 0.0 for m in metrics) for name in names}

@@ -61,6 +61,8 @@ class Trainer:
         self.iteration = self.safe = self.saved = 0
         self.skipped = 0
         self.times: dict[str, float] = defaultdict(float)
+        self.durations: list[float] = []
+        self.begun = time.monotonic()
 
     def run(self) -> int:
         """From the last checkpoint, or from the start, to the end."""
@@ -147,6 +149,7 @@ class Trainer:
         return report
 
     def _record(self, lessons: Sequence[Lesson], update: UpdateReport | None, seconds: float) -> None:
+        self.times["elapsed"] = time.monotonic() - self.begun
         metrics = step_metrics(self.iteration, lessons, update, dict(self.times), seconds)
         lines = group_lines(lessons)
         with self.interrupts.held():
@@ -208,7 +211,6 @@ class Trainer:
         return f"saved at step {self.safe}; the same command with --resume goes on"
 
     def _restore(self) -> None:
-        self.durations: list[float] = []
         whole = checkpoint.found(self.folder / "checkpoints") if self.config.resume else []
         if whole:
             self.iteration = self.safe = self.saved = checkpoint.restore(whole[-1], self.parts.learner).iteration
