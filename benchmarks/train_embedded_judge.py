@@ -377,9 +377,7 @@ def full_scores(
     items = [item_for(t, *m) for t, m in zip(pairs.texts, pairs.motions, strict=True)]
     about = embedded.Aboutness(model, head)(items)
     rows = zip(items, convincing, coherent, about, fluency, strict=True)
-    return np.array(
-        [sum(embedded.combine(i, float(c), float(k), float(a), float(f)).values()) for i, c, k, a, f in rows]
-    )
+    return np.array([embedded.total(embedded.combine(item, *map(float, measured))) for item, *measured in rows])
 
 
 def main() -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import itertools
 import math
 import re
+from collections import Counter
 from dataclasses import dataclass
 
 from softgrpo.judging.lexicon import ADDRESS, FUNCTION_WORDS, STOCK_WORDS
@@ -128,6 +129,10 @@ class Surface:
     """share of words that carry grammar"""
     sentence_overlap: float
     """mean over the sentences after the first: greatest share of content stems shared with an earlier one"""
+    fragments: float
+    """share of sentences that are a clause without its main clause: `When a car stays outside.`"""
+    same_openings: int
+    """sentences that begin like two earlier ones"""
     markup: float
     """signs that plain prose does not have"""
     capitals: float
@@ -164,6 +169,8 @@ def surface(text: str, motion: str = "") -> Surface:
         motion_share=sum(s in own for s in content) / max(1, len(content)),
         function_share=sum(map(is_function, found)) / max(1, n),
         sentence_overlap=_sentence_overlap(text),
+        fragments=_fragments(text),
+        same_openings=_same_openings(text),
         markup=len(_MARKS.findall(text)) + len(_LIST.findall(text)) + max(0, len(_BANGS.findall(text)) - 2) / 2,
         capitals=max(0, capitals - 2) / max(1, len(letters)),
         address=sum(weight * len(pattern.findall(text)) for pattern, weight in ADDRESS),
@@ -177,11 +184,43 @@ def _sentence_overlap(text: str) -> float:
     return sum(shares) / len(shares) if shares else 0.0
 
 
+SUBORDINATORS = frozenset(
+    "although because if since though unless until when whenever whereas wherever whether which while whose".split()
+)
+
+
+def _fragments(text: str) -> float:
+    """Share of sentences that open with a subordinator and go on without a comma to set off a main clause.
+
+    >>> _fragments("When a ride is free. When it is free, people ride."), _fragments("If you go I go too, of course.")
+    (0.5, 0.0)
+    """
+    sentences = [w for w in (_SENTENCE.findall(text)) if words(w)]
+    loose = [s for s in sentences if words(s)[0] in SUBORDINATORS and "," not in s and ";" not in s]
+    return len(loose) / max(1, len(sentences))
+
+
+def _same_openings(text: str) -> int:
+    """How many sentences begin with a word that has opened two sentences before; pronouns and articles may.
+
+    >>> _same_openings("When a. When b. When c. When d."), _same_openings("They a. They b. They c.")
+    (2, 0)
+    """
+    found = [words(s)[0] for s in _SENTENCE.findall(text) if words(s)]
+    counted = Counter(word for word in found if word not in PLAIN_OPENINGS)
+    return sum(max(0, n - 2) for n in counted.values())
+
+
+PLAIN_OPENINGS = frozenset("a an he i in it my our she that the their there these they this we you".split())
+
 ENOUGH_NEW = 4
 """different content words of its own that a text needs"""
 ENOUGH_DENSITY = 0.06
 """of those per word"""
 FILLER_SLOPE = 40.0
+FRAGMENTS = 8.0
+"""for a text that is nothing but fragments, less what people's comments have"""
+REFRAIN = 1.0
 FULL_DENSITY = 0.2
 THIN_SLOPE = 3.0
 """a gentle pull towards texts that say more, below the density of ordinary comments"""
@@ -200,7 +239,9 @@ def penalties(found: Surface, *, is_argument: bool = True) -> dict[str, float]:
         "filler": FILLER_SLOPE * under(found.density, ENOUGH_DENSITY) + THIN_SLOPE * under(found.density, FULL_DENSITY),
         "repeated": 15.0 * under(found.distinct_2, 0.85)
         + 10.0 * under(found.distinct_content, 0.65 if is_argument else 0.5)
-        + 5.0 * over(found.sentence_overlap, 0.45),
+        + 5.0 * over(found.sentence_overlap, 0.45)
+        + REFRAIN * min(found.same_openings, 3),
+        "fragments": FRAGMENTS * over(found.fragments, 0.2 if is_argument else 0.5),
         "copied": 6.0 * found.copied + 10.0 * over(found.motion_share, 0.45),
         "salad": 20.0 * under(found.function_share, 0.3 if is_argument else 0.2)
         + 15.0 * over(found.function_share, 0.8),
