@@ -37,7 +37,7 @@ def sample(
     seed: int,
 ) -> list[list[Drawn]]:
     """`n` continuations of each prompt. Temperature 0 takes the likeliest token (log-probability at temperature 1)."""
-    from transformers import DynamicCache
+    from softgrpo.models.roomy_cache import roomy_cache
 
     device = module.device
     ids_BL, mask_BL = left_padded(prompts, pad_id, device)
@@ -46,7 +46,7 @@ def sample(
         input_ids=ids_BL,
         attention_mask=mask_BL,
         position_ids=positions_BL,
-        past_key_values=DynamicCache(config=module.config),
+        past_key_values=roomy_cache(module.config),
         use_cache=True,
         logits_to_keep=1,
     )
