@@ -59,7 +59,7 @@ def _train(config: TrainConfig) -> int:
 
 
 def _evaluate(config: EvaluateConfig) -> int:
-    from softgrpo.training.again import evaluate
+    from softgrpo.training.evaluate import evaluate
 
     return evaluate(config)
 
@@ -78,7 +78,7 @@ def _sample(config: SampleConfig) -> int:
 
 COMMANDS: dict[str, tuple[type, str, Callable[[Any], int]]] = {
     "train": (TrainConfig, "Train a policy with GRPO on a judge's tournament.", _train),
-    "evaluate": (EvaluateConfig, "Evaluate a run's model head to head, with any judge.", _evaluate),
+    "evaluate": (EvaluateConfig, "A run's model or a plain one head to head with another, with any judge.", _evaluate),
     "report": (ReportConfig, "Draw a run's figures and page from what was recorded.", _report),
     "sample": (SampleConfig, "Base against trained, side by side: softgrpo sample --run DIR TOPIC.", _sample),
 }

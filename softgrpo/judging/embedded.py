@@ -172,7 +172,7 @@ def combine(item: Item, convincing: float, coherent: float, about: float, fluenc
         parts["coherent"] = -COHERENT_SLOPE * min(COHERENT_RANGE, max(0.0, COHERENT_ENOUGH - coherent))
         return parts
     parts["about"] = OTHER_ABOUT_SLOPE * min(about, OTHER_ABOUT_BOUND)
-    if ingredients := item.prompt.meta.get("ingredients"):
+    if isinstance(ingredients := item.prompt.meta.get("ingredients"), list):
         parts["used"] = USED_WEIGHT * (share_used(item.text, ingredients) - 1)
     return parts
 

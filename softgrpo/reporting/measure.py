@@ -31,6 +31,12 @@ def step_metrics(
         "n_truncated": sum(c.finish_reason == "length" for c in completions),
         "n_forfeits": sum(s.standings["answer"].n_forfeits for s in scored if "answer" in s.standings),
         "n_unjudged": sum(st.n_unjudged for st in standings),
+        "n_failed_rewards": sum(
+            int(np.sum(~np.isfinite(part)))
+            for s in scored
+            for name, part in s.reward_parts.items()
+            if name not in s.standings
+        ),
         "n_left_out": int(np.sum(~np.isfinite(rewards))),
         "n_flat_groups": sum(lesson.flat for lesson in lessons),
         "position_bias": _mean(np.array([st.position_bias for st in standings])),

@@ -34,12 +34,25 @@ class Recorder:
         """The run has ended by itself."""
         return (self.folder / "final" / "config.json").exists() and (self.folder / "finished").exists()
 
-    def start(self, config: Any) -> None:
-        """Write down what is asked, and by which versions."""
+    def start(self, config: Any, task: dict[str, Any] | None = None) -> None:
+        """Write down what is asked, of which task, and by which versions."""
         self.folder.mkdir(parents=True, exist_ok=True)
         files.write_text(self.folder / "config.yaml", to_yaml(config))
         files.write_json(self.folder / "environment.json", environment())
+        if task:
+            files.write_json(self.folder / "task.json", task)
         files.write_json(self.folder / "args.json", asdict(config))
+
+    def check_task(self, task: dict[str, Any], remedy: str) -> None:
+        """The prompts and criteria must be the ones the run was begun with."""
+        path = self.folder / "task.json"
+        before = json.loads(path.read_text(encoding="utf-8")) if path.exists() else task
+        for what in ("dataset", "evaluator"):
+            if before[what]["fingerprint"] != task[what]["fingerprint"]:
+                raise UserError(
+                    f"the task {task[what]['name']!r} is not what it was when the run in {self.folder} began (its "
+                    f"prompts, examples, criteria or weights differ): put it back as it was, or {remedy}"
+                )
 
     def check_same(self, config: Any) -> None:
         """A resumed run must be the one that was begun."""

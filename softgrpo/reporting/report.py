@@ -49,8 +49,10 @@ def _page(folder: Path, metrics: list[dict[str, Any]], evaluations: list[dict[st
     source = (resources.files("softgrpo.reporting") / "templates" / "report.html").read_text(encoding="utf-8")
     template = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined).from_string(source)
     picture = folder / "figures" / "win_rate.png"
+    args = json.loads((folder / "args.json").read_text(encoding="utf-8"))
     page = template.render(
-        args=json.loads((folder / "args.json").read_text(encoding="utf-8")),
+        args=args,
+        task=task_name(folder, args["dataset_name"]),
         environment=json.loads((folder / "environment.json").read_text(encoding="utf-8")),
         evaluations=evaluations,
         last=metrics[-1] if metrics else None,
@@ -60,6 +62,12 @@ def _page(folder: Path, metrics: list[dict[str, Any]], evaluations: list[dict[st
     )
     files.write_text(folder / "report.html", page)
     return folder / "report.html"
+
+
+def task_name(folder: Path, given: str) -> str:
+    """The task's own name: what was given may be the path of a file, which says more than it should."""
+    path = folder / "task.json"
+    return json.loads(path.read_text(encoding="utf-8"))["dataset"]["name"] if path.exists() else Path(given).stem
 
 
 def samples(folder: Path, evaluations: list[dict[str, Any]], seed: int = 0) -> list[dict[str, Any]]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cache
+from typing import Any
 
 from softgrpo.records import Objective
 from softgrpo.tasks.task import Example, Question, Task, filled, form, packaged_lines, reasoning_objective
@@ -32,9 +34,9 @@ def question(subject: str, id: str) -> Question:
     )
 
 
-def questions(topic: str) -> tuple[Question, ...]:
+def questions(fields: Mapping[str, Any]) -> tuple[Question, ...]:
     """A subject of the user's own."""
-    return (question(topic, "own"),)
+    return (question(fields["subject"], "own"),)
 
 
 EXAMPLES = (
@@ -70,4 +72,6 @@ def comedy() -> Task:
         test=tuple(by_split["test"]),
         objectives=(Objective(name="answer", criteria=CRITERIA), reasoning_objective(REASONING)),
         examples=EXAMPLES,
+        fields=("subject",),
+        own=questions,
     )

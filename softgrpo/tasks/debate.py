@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cache
+from typing import Any
 
+from softgrpo.errors import UserError
 from softgrpo.records import Objective
 from softgrpo.tasks.task import Example, Question, Task, filled, form, packaged_lines, reasoning_objective
 
@@ -32,9 +35,12 @@ def question(motion: str, side: str, id: str) -> Question:
     )
 
 
-def questions(topic: str) -> tuple[Question, ...]:
-    """Both sides of a motion of the user's own."""
-    return tuple(question(topic, side, "own") for side in CUES)
+def questions(fields: Mapping[str, Any]) -> tuple[Question, ...]:
+    """Both sides of a motion of the user's own, or the `side` that is named."""
+    side = str(fields.get("side", "")).strip().upper()
+    if side and side not in CUES:
+        raise UserError(f"side {fields['side']!r} of {fields['motion']!r}: choose from {', '.join(CUES)}, or name none")
+    return tuple(question(fields["motion"], s, "own") for s in ([side] if side else CUES))
 
 
 EXAMPLES = (
@@ -70,4 +76,6 @@ def debate() -> Task:
         test=tuple(by_split["test"]),
         objectives=(Objective(name="answer", criteria=CRITERIA), reasoning_objective(REASONING)),
         examples=EXAMPLES,
+        fields=("motion",),
+        own=questions,
     )

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
+from typing import Any
 
 from softgrpo.records import Objective
 from softgrpo.tasks.task import Example, Question, Task, filled, form, packaged_lines, reasoning_objective
@@ -29,9 +30,9 @@ def question(ingredients: Sequence[str], id: str) -> Question:
     )
 
 
-def questions(topic: str) -> tuple[Question, ...]:
+def questions(fields: Mapping[str, Any]) -> tuple[Question, ...]:
     """A basket of the user's own, its ingredients parted by commas."""
-    return (question([part.strip() for part in topic.split(",") if part.strip()], "own"),)
+    return (question([part.strip() for part in fields["ingredients"].split(",") if part.strip()], "own"),)
 
 
 EXAMPLES = (
@@ -67,4 +68,6 @@ def recipes() -> Task:
         test=tuple(by_split["test"]),
         objectives=(Objective(name="answer", criteria=CRITERIA), reasoning_objective(REASONING)),
         examples=EXAMPLES,
+        fields=("ingredients",),
+        own=questions,
     )

@@ -17,12 +17,19 @@ from softgrpo.errors import UserError
 
 Row = dict[str, Any]
 SUFFIXES = (".jsonl", ".csv", ".txt")
-_short = Repr(maxstring=80, maxother=80, maxlevel=2, maxlist=4, maxdict=4)
+_short = Repr()
+_short.maxstring = _short.maxother = 80
+_short.maxlevel = 2
 
 
 def show(value: Any) -> str:
     """A value in an error's one line: short, without line breaks, whatever was written."""
     return " ".join(_short.repr(value).split())
+
+
+def brief(text: str) -> str:
+    """A name in an error's one line."""
+    return " ".join(text.split())[:100]
 
 
 def nearest(name: str, known: Sequence[str]) -> str:
@@ -75,7 +82,7 @@ def json_rows(text: str, what: str) -> list[Row | str]:
         except (ValueError, RecursionError):
             raise UserError(f"{what}, line {number}: is not JSON: {show(line)}; write one object per line") from None
         if not isinstance(row, dict | str):
-            raise UserError(f"{what}, line {number}: {show(row)} is no object; write {{\"field\": \"value\"}}")
+            raise UserError(f'{what}, line {number}: {show(row)} is no object; write {{"field": "value"}}')
         rows.append(row)
     return rows
 
@@ -123,8 +130,8 @@ def hub_rows(name: str, what: str) -> tuple[Row, ...]:
 
 def rows_at(source: str, folder: Path, what: str) -> Sequence[Row | str]:
     """A file beside the task's own, or a data set of the hub: whichever the text names."""
-    path = folder / Path(source).expanduser()
-    looks_like_file = source.lower().endswith(SUFFIXES) or source.startswith((".", "/", "~")) or _exists(path.parent)
+    path = folder / source
+    looks_like_file = source.lower().endswith(SUFFIXES) or source.startswith((".", "/")) or _exists(path.parent)
     if not looks_like_file and re.fullmatch(r"[\w.-]+/[\w.-]+(:[\w.-]+)?", source):
         return hub_rows(source, what)
     return read_rows(path, what)

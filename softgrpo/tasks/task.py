@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Mapping, Sequence
+import math
+import re
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import resources
 from typing import Any
 
-from softgrpo.records import NOTHING, Message, Objective, Prompt
+from softgrpo.errors import UserError
+from softgrpo.records import NOTHING, Completion, Message, Objective, Prompt
+
+ExtraReward = Callable[[Prompt, Completion], float]
+TAKEN = ("answer", "reasoning", "strict_format", "soft_format", "tag_count", "reward", "length", "sampled_logprob")
+"""names of reward parts and metrics that a task's own may not have"""
 
 FORM = """Reply in exactly this form:
 <reasoning>
@@ -50,6 +59,21 @@ class Task:
     objectives: tuple[Objective, ...]
     """the first is the task's own; the others carry their names as weights' names"""
     examples: tuple[Example, ...] = ()
+    extra_rewards: Mapping[str, ExtraReward] = field(default_factory=lambda: NOTHING)
+    """rewards from code, by name; one that raises or gives no number leaves its completion without a reward"""
+    extra_weights: Mapping[str, float] = field(default_factory=lambda: NOTHING)
+    """weights of the extra rewards; 1 where none is given"""
+    fields: tuple[str, ...] = ()
+    """what `own` must be told about a question of the user's own"""
+    own: Callable[[Mapping[str, Any]], tuple[Question, ...]] | None = None
+    """what the task asks about such fields"""
+
+    @property
+    def weights(self) -> dict[str, float]:
+        """The task's own weight of each objective and extra reward; the configuration's win over it."""
+        return {o.name: o.weight for o in self.objectives} | {
+            name: self.extra_weights.get(name, 1.0) for name in self.extra_rewards
+        }
 
     def prompt(self, question: Question, *, num_shots: int = 0) -> Prompt:
         """The chat for a question: system text, worked examples, the question."""
@@ -89,10 +113,81 @@ def reasoning_objective(criteria: str) -> Objective:
     return Objective(name="reasoning", section="reasoning", criteria=criteria)
 
 
+def plain(text: str) -> str:
+    """Letters and digits alone, so that punctuation and case make no new subject.
+
+    >>> plain("Subject, 0!") == plain("subject 0")
+    True
+    """
+    return "".join(c for c in text.casefold() if c.isalnum()) or text
+
+
+def spaced(text: str) -> str:
+    """A text without differences of case and white space.
+
+    >>> spaced(" One   two ") == spaced("one two")
+    True
+    """
+    return " ".join(text.casefold().split())
+
+
+def digest(*what: Any) -> str:
+    """A short name for a content: the same content, the same name.
+
+    >>> digest("a", 1) == digest("a", 1) != digest("a", 2)
+    True
+    """
+    return hashlib.sha256(json.dumps(what, sort_keys=True, default=repr).encode()).hexdigest()[:12]
+
+
+def fingerprint(task: Task) -> str:
+    """Changes when what is asked, shown or judged changes."""
+    asked = [[q.id, q.subject, q.text, q.cue] for part in (task.train, task.test) for q in part]
+    judged = [[o.name, o.criteria, o.section] for o in task.objectives]
+    examples = [[e.question, e.reply] for e in task.examples]
+    return digest(task.system, len(task.train), asked, judged, examples, task.weights)
+
+
 def check(task: Task) -> Sequence[str]:
-    """What is wrong with a task's data: repeated ids, subjects on both sides of the split."""
-    ids = [q.id for q in (*task.train, *task.test)]
-    wrong = [f"question {i!r} occurs {ids.count(i)} times" for i in sorted(set(ids)) if ids.count(i) > 1]
-    plain = lambda q: "".join(c for c in q.subject.casefold() if c.isalnum())  # noqa: E731
-    both = {plain(q) for q in task.train} & {plain(q) for q in task.test}
-    return wrong + [f"subject {s!r} is in train and test" for s in sorted(both)]
+    """What is wrong with a task's data: repeated ids or prompts, subjects on both sides of the split."""
+    both = (*task.train, *task.test)
+    ids = Counter(q.id for q in both)
+    wrong = [f"question {i!r} occurs {n} times" for i, n in sorted(ids.items()) if n > 1]
+    texts = Counter(spaced(q.text) for q in {q.id: q for q in both}.values())
+    wrong += [f"prompt {text!r} occurs {n} times" for text, n in sorted(texts.items()) if n > 1]
+    shared = {plain(q.subject) for q in task.train} & {plain(q.subject) for q in task.test}
+    return wrong + [f"subject {s!r} is in train and test" for s in sorted(shared)]
+
+
+def checked(task: Task, where: str) -> Task:
+    """The task, if a run can use it; what is wrong with it is one line that begins with where it was written."""
+    wrong = [*_not_usable(task), *check(task)]
+    if wrong:
+        raise UserError(f"{where}: {' '.join(wrong[0].split())}")
+    return task
+
+
+def _not_usable(task: Task) -> list[str]:
+    wrong = [f"no {name} prompts; give some" for name in ("train", "test") if not getattr(task, name)]
+    if not task.objectives:
+        wrong.append("no criteria; say what makes an answer better")
+    own = [o.name for o in task.objectives[1:] if o.name != "reasoning"] + list(task.extra_rewards)
+    wrong += [
+        f"criteria of {o.name!r} are empty; say what makes a text better"
+        for o in task.objectives
+        if not o.criteria.strip()
+    ]
+    wrong += [
+        f"a reward cannot be called {name!r}; take another name, of small letters, digits and _"
+        for name in own
+        if name in TAKEN or not re.fullmatch(r"[a-z][a-z0-9_]*", name)
+    ]
+    wrong += [f"two rewards are called {name!r}; rename one" for name, n in Counter(own).items() if n > 1]
+    wrong += [f"weight of {n!r} is {w}; give a finite number" for n, w in task.weights.items() if not math.isfinite(w)]
+    tested = {spaced(q.text) for q in task.test}
+    wrong += [
+        f"the example {e.question!r} is also a test prompt; take another example"
+        for e in task.examples
+        if spaced(e.question) in tested
+    ]
+    return wrong

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from softgrpo.config import TrainConfig
 from softgrpo.files import whole_folder
-from softgrpo.reporting.report import write_report
+from softgrpo.reporting.report import task_name, write_report
 from softgrpo.training.heldout import read_all
 from softgrpo.training.policy import Policy
 
@@ -40,7 +40,7 @@ library_name: transformers
 tags: [grpo, softgrpo]
 {base}---
 
-# {config.model_name}, trained on {config.task} with GRPO
+# {config.model_name}, trained on {task_name(folder, config.task)} with GRPO
 
 Trained for {config.num_train_iters} iterations of {config.prompts_per_step} x {config.num_chains} completions. The
 reward is the standing in a round-robin tournament judged by `{config.judge_model_name}`, beside format rewards.
@@ -53,8 +53,8 @@ Win rates on {config.eval_prompts} held-out prompts, with 95% intervals over sub
 
 A win rate is one judge's view. Ask another (`softgrpo evaluate --judge_model_name ...`) before you rely on it.
 
-The model expects the task's chat: the system text and `{config.shots_for(config.model_name)}` worked example(s) of
-`softgrpo.tasks`, {opened}.
+The model expects the task's chat: the system text and `{config.shots_for(config.model_name)}` worked example(s) of that
+task, {opened}.
 """
 
 

@@ -14,6 +14,7 @@ from softgrpo.files import file_name, read_lines, write_json, write_lines
 from softgrpo.records import Completion, Sampling, TextModel, WinRate
 from softgrpo.rewards.format import soft_format, strict_format
 from softgrpo.tasks import Question, Task
+from softgrpo.tasks.task import digest
 from softgrpo.tournament.rating import position_bias
 from softgrpo.tournament.winrate import win_rate
 
@@ -26,6 +27,8 @@ class Player:
     model: TextModel
     num_shots: int
     sampling: Sampling
+    weights: str = ""
+    """changes when other weights come to lie under the same name"""
 
     def answer(self, task: Task, questions: Sequence[Question]) -> list[list[Completion]]:
         """`sampling.n` completions for each question."""
@@ -51,6 +54,8 @@ class Evaluation:
     """our texts cut off at the length limit"""
     mean_words: float
     """words of our texts, tags included"""
+    model: str = ""
+    """who answered, where it is not the policy of a run at that step"""
 
     def to_dict(self) -> dict[str, Any]:
         """One flat mapping, as it is written."""
@@ -72,6 +77,7 @@ def evaluate(
     evaluator: Evaluator,
     step: int,
     opponent: str,
+    model: str = "",
 ) -> tuple[Evaluation, list[Meeting]]:
     """Judge recorded answers of both players to the same questions."""
     prompts = [task.prompt(q) for q in questions]
@@ -89,24 +95,30 @@ def evaluate(
         position_bias=float(np.nanmean(biases)) if np.isfinite(biases).any() else float("nan"),
         n_truncated=sum(c.finish_reason == "length" for c in flat),
         mean_words=float(np.mean([len(c.text.split()) for c in flat])),
+        model=model,
     )
     return evaluation, met
 
 
-def opponent_answers(path: Path, player: Player, task: Task, questions: Sequence[Question]) -> list[list[Completion]]:
-    """The opponent's texts: generated once, kept in `opponent.jsonl`, read ever after."""
+def recorded_answers(path: Path, player: Player, task: Task, questions: Sequence[Question]) -> list[list[Completion]]:
+    """A player's texts: generated once, kept in a file such as `opponent.jsonl`, read ever after."""
     key = {
-        "opponent": player.name,
+        "player": player.name,
         "n": player.sampling.n,
         "temperature": player.sampling.temperature,
         "max_tokens": player.sampling.max_tokens,
         "seed": player.sampling.seed,
+        "weights": player.weights,
+    }
+    prompts = {
+        q.id: digest(task.prompt(q, num_shots=player.num_shots).messages, player.sampling.prefill) for q in questions
     }
     lines = read_lines(path)
     known = {
         line["prompt_id"]: [Completion(text=c["text"], finish_reason=c["finish_reason"]) for c in line["completions"]]
         for line in lines
-        if all(line[name] == value for name, value in key.items())
+        if all(line.get(name) == value for name, value in key.items())
+        and line.get("prompt") == prompts.get(line["prompt_id"])
     }
     missing = [q for q in questions if q.id not in known]
     answers = player.answer(task, missing) if missing else []
@@ -114,7 +126,7 @@ def opponent_answers(path: Path, player: Player, task: Task, questions: Sequence
         known[question.id] = row
         if not any(c.finish_reason == FAILED for c in row):  # what was not delivered is asked for again next time
             kept = [{"text": c.text, "finish_reason": c.finish_reason} for c in row]
-            lines.append({**key, "prompt_id": question.id, "completions": kept})
+            lines.append({**key, "prompt_id": question.id, "prompt": prompts[question.id], "completions": kept})
     if missing:
         write_lines(path, lines)
     return [known[q.id] for q in questions]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from softgrpo.records import Sampling
 from softgrpo.reporting.console import Console
 from softgrpo.streams import seed_for
 from softgrpo.tasks import Question, Task, load_task
+from softgrpo.tasks.task import fingerprint
 from softgrpo.training import memory, policy
 from softgrpo.training.heldout import Player, held_out
 from softgrpo.training.learner import Learner, LearnerSettings
@@ -38,11 +40,10 @@ class Parts:
 
 def check(config: TrainConfig) -> None:
     """What can be said before anything is loaded."""
-    load_task(config.task)
+    task = load_task(config.task)
     load_task(config.scoring_task)
-    check_judge(config.judge_model_name)
-    for flag in ("model_name", "judge_model_name", "compare_model_name"):
-        check_name(flag, getattr(config, flag))
+    check_shots(config, task)
+    check_roles(config, ("model_name", "judge_model_name", "compare_model_name"))
     if not names.parse(config.model_name).is_local:
         raise UserError(f"--model_name {config.model_name}: an API model cannot be trained; name a local one")
     if config.update_ref_model and config.use_lora:
@@ -54,7 +55,26 @@ def check(config: TrainConfig) -> None:
     check_eval_prompts(config)
     if Path(config.output_dir).exists() and not Path(config.output_dir).is_dir():
         raise UserError(f"--output_dir {config.output_dir}: is a file; name a folder")
+    check_services(config)
+
+
+def check_shots(config: TrainConfig, task: Task) -> None:
+    """There are as many worked examples as are asked for."""
+    there = len(task.examples)
+    if (config.num_shots or 0) > there:
+        raise UserError(f"--num_shots {config.num_shots}: {task.name} has {there} worked examples; ask for {there}")
+
+
+def check_roles(config: TrainConfig, flags: Sequence[str]) -> None:
+    """The models' names, the judge's part, the device."""
+    check_judge(config.judge_model_name)
+    for flag in flags:
+        check_name(flag, getattr(config, flag))
     loading.pick_device(config.device)
+
+
+def check_services(config: TrainConfig) -> None:
+    """Services are asked whether they serve the judge and the opponent."""
     for name in sorted({config.judge_model_name, config.compare_model_name}):
         for warning in check_model(name):
             print(f"warning: {warning}")
@@ -72,7 +92,33 @@ def check_eval_prompts(config: TrainConfig) -> None:
     """There are as many held-out prompts as are asked for."""
     there = len(load_task(config.task).test)
     if config.eval_prompts > there:
-        raise UserError(f"--eval_prompts {config.eval_prompts}: {config.task} has {there} held-out prompts")
+        raise UserError(
+            f"--eval_prompts {config.eval_prompts}: {config.task} has {there} held-out prompts; "
+            f"give --eval_prompts {there}"
+        )
+
+
+def task_record(config: TrainConfig) -> dict[str, Any]:
+    """What is recorded of a run's task: by its fingerprint a resumed run knows that the task is the same."""
+    parts = {"dataset": load_task(config.task), "evaluator": load_task(config.scoring_task)}
+    return {
+        **{what: {"name": task.name, "fingerprint": fingerprint(task)} for what, task in parts.items()},
+        "n_train": len(parts["dataset"].train),
+        "n_test": len(parts["dataset"].test),
+        "objectives": {o.name: o.criteria for o in parts["evaluator"].objectives},
+        "weights": parts["evaluator"].weights | weights(config),
+    }
+
+
+def weights(config: TrainConfig) -> dict[str, float]:
+    """The weights that the configuration gives."""
+    return config.weights(judge_is_local=names.parse(config.judge_model_name).is_local)
+
+
+def evaluator(config: TrainConfig) -> Evaluator:
+    """The judge with the criteria it is to judge by."""
+    judge = load_judge(config.judge_model_name, dtype=config.dtype, device=config.device)
+    return Evaluator(load_task(config.scoring_task), judge, weights(config), orders=config.judge_orders)
 
 
 def build(config: TrainConfig, console: Console) -> Parts:
@@ -85,7 +131,7 @@ def build(config: TrainConfig, console: Console) -> Parts:
     _check_memory(config, location, shared, console)
 
     base = load_local(config.model_name, dtype=config.dtype, device=config.device)
-    judge = load_judge(config.judge_model_name, dtype=config.dtype, device=config.device)
+    scoring = evaluator(config)
     if config.use_lora:
         ours = policy.with_lora(
             base,
@@ -98,11 +144,11 @@ def build(config: TrainConfig, console: Console) -> Parts:
         ours = policy.full(base, shared=shared)
         if not shared:
             forget_local(config.model_name, dtype=config.dtype, device=config.device)
-    weights = config.weights(judge_is_local=names.parse(config.judge_model_name).is_local)
-    if config.reasoning_weight is None:
-        console.say(f"reasoning_weight is {weights['reasoning']:g} (a local judge is free, a paid one is not)")
+    if config.reasoning_weight is None and "reasoning" in scoring.task.weights:
+        console.say(f"reasoning_weight is {scoring.weights['reasoning']:g} (a local judge is free, a paid one is not)")
     if not names.parse(config.judge_model_name).is_local:
-        console.say(f"{config.judge_model_name} will be asked about {judge_calls(config, weights)} times at most")
+        calls = judge_calls(config, len(scoring.objectives))
+        console.say(f"{config.judge_model_name} will be asked about {calls} times at most")
     settings = LearnerSettings(
         n_updates=config.n_updates,
         **{f.name: getattr(config, f.name) for f in fields(LearnerSettings) if f.name != "n_updates"},
@@ -117,16 +163,15 @@ def build(config: TrainConfig, console: Console) -> Parts:
         task=task,
         policy=ours,
         learner=learner,
-        evaluator=Evaluator(load_task(config.scoring_task), judge, weights, orders=config.judge_orders),
+        evaluator=scoring,
         opponent=compare,
         questions=questions,
     )
 
 
-def judge_calls(config: TrainConfig, weights: dict[str, float]) -> int:
+def judge_calls(config: TrainConfig, tournaments: int) -> int:
     """The most calls a pairwise judge can get: no text forfeits, nothing is asked twice."""
     orders = 2 if config.judge_orders == "both" else 1
-    tournaments = sum(weights[name] != 0 for name in ("answer", "reasoning"))
     pairs = config.num_chains * (config.num_chains - 1) // 2
     training = config.num_train_iters * config.prompts_per_step * tournaments * pairs * orders
     n_evaluations = 2 + (config.num_train_iters - 1) // config.eval_iterations

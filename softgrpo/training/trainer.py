@@ -38,11 +38,12 @@ def train(config: TrainConfig) -> int:
         if recorder.finished():
             print(f"{config.output_dir} is finished: see {config.output_dir}/report.html; nothing was done")
             return 0
+        recorder.check_task(setup.task_record(config), "choose another --output_dir")
     setup.check(config)
     console = Console(config.num_train_iters)
     try:
         parts = setup.build(config, console)
-        recorder.start(config)
+        recorder.start(config, setup.task_record(config))
         return Trainer(config, parts, recorder, console).run()
     finally:
         console.close()
@@ -61,6 +62,7 @@ class Trainer:
         self.iteration = self.safe = self.saved = 0
         self.skipped = 0
         self.times: dict[str, float] = defaultdict(float)
+        self.complained: set[str] = set()
         self.durations: list[float] = []
         self.begun = time.monotonic()
 
@@ -88,6 +90,7 @@ class Trainer:
                 groups = sample_groups(self.parts.policy, self._prompts(), self._sampling())
             with self._timed("judge"):
                 scored = self.parts.evaluator.score_groups(groups)
+            self._complain()
             lessons = [self._lesson(s) for s in scored]
             self.window += lessons
             update = self._update()
@@ -174,7 +177,7 @@ class Trainer:
                 sampling=setup.eval_sampling(config, config.model_name, "policy"),
             )
             path = self.folder / "evaluations" / "opponent.jsonl"
-            theirs = heldout.opponent_answers(path, parts.opponent, parts.task, parts.questions)
+            theirs = heldout.recorded_answers(path, parts.opponent, parts.task, parts.questions)
             evaluation, met = heldout.evaluate(
                 parts.task,
                 parts.questions,
@@ -187,6 +190,13 @@ class Trainer:
             with self.interrupts.held():
                 heldout.write(self.folder / "evaluations", evaluation, met)
         self.console.evaluated(evaluation.to_dict())
+
+    def _complain(self) -> None:
+        """Say once what is wrong with a reward of the task's own."""
+        for name, wrong in self.parts.evaluator.complaints.items():
+            if name not in self.complained:
+                self.complained.add(name)
+                self.console.say(f"reward {name!r} fails ({wrong}): such completions have no reward and are left out")
 
     def _due(self) -> bool:
         """A checkpoint is due once an update has passed a multiple of `save_steps`."""

@@ -12,7 +12,7 @@ from softgrpo.files import file_name, read_lines
 from softgrpo.records import Sampling
 from softgrpo.tasks import load_task
 from softgrpo.training import heldout
-from softgrpo.training.heldout import Player, held_out, opponent_answers
+from softgrpo.training.heldout import Player, held_out, recorded_answers
 from tests.fakes.builders import completion, reply, task
 from tests.fakes.judges import ScriptedJudge, failing, prefers_first
 
@@ -133,15 +133,15 @@ def test_a_player_answers_each_question_as_often_as_asked():
     assert [len(row) for row in rows] == [3, 3]
 
 
-def test_the_opponent_answers_once_and_is_read_ever_after(tmp_path):
+def test_the_recorded_answers_once_and_is_read_ever_after(tmp_path):
     path, model = tmp_path / "evaluations" / "opponent.jsonl", Speaker(finish_reason="length")
-    first = opponent_answers(path, player(model), TASK, TASK.test[:4])
-    again = opponent_answers(path, player(model), TASK, TASK.test[:4])
+    first = recorded_answers(path, player(model), TASK, TASK.test[:4])
+    again = recorded_answers(path, player(model), TASK, TASK.test[:4])
     assert model.calls == 1
     assert [[(c.text, c.finish_reason) for c in row] for row in again] == [
         [(c.text, c.finish_reason) for c in row] for row in first
     ]
-    fewer = opponent_answers(path, player(model), TASK, TASK.test[2:4])
+    fewer = recorded_answers(path, player(model), TASK, TASK.test[2:4])
     assert [row[0].text for row in fewer] == [row[0].text for row in first[2:]]
     assert model.calls == 1
 
@@ -151,19 +151,19 @@ def test_the_opponent_answers_once_and_is_read_ever_after(tmp_path):
 )
 def test_another_opponent_or_way_of_asking_is_answered_anew_beside_the_old(tmp_path, change):
     path, model = tmp_path / "opponent.jsonl", Speaker()
-    first = opponent_answers(path, player(model), TASK, TASK.test[:2])
-    opponent_answers(path, player(model, **change), TASK, TASK.test[:2])
+    first = recorded_answers(path, player(model), TASK, TASK.test[:2])
+    recorded_answers(path, player(model, **change), TASK, TASK.test[:2])
     assert model.calls == 2
-    again = opponent_answers(path, player(model), TASK, TASK.test[:2])
+    again = recorded_answers(path, player(model), TASK, TASK.test[:2])
     assert [row[0].text for row in again] == [row[0].text for row in first]
     assert model.calls == 2
 
 
 def test_a_file_of_answers_cut_off_by_a_crash_is_answered_anew(tmp_path):
     path, model = tmp_path / "opponent.jsonl", Speaker()
-    opponent_answers(path, player(model), TASK, TASK.test[:2])
+    recorded_answers(path, player(model), TASK, TASK.test[:2])
     path.write_bytes(path.read_bytes()[:-5])
-    assert len(opponent_answers(path, player(model), TASK, TASK.test[:2])) == 2
+    assert len(recorded_answers(path, player(model), TASK, TASK.test[:2])) == 2
     assert model.calls == 2
     assert len(read_lines(path)) == 2
 
@@ -171,16 +171,16 @@ def test_a_file_of_answers_cut_off_by_a_crash_is_answered_anew(tmp_path):
 def test_an_opponent_that_could_not_answer_is_asked_again(tmp_path):
     """An outage at the first evaluation must not leave the run without an opponent for good."""
     path, model = tmp_path / "opponent.jsonl", Speaker(finish_reason="failed")
-    opponent_answers(path, player(model), TASK, TASK.test[:2])
+    recorded_answers(path, player(model), TASK, TASK.test[:2])
     model.finish_reason = "stop"
-    rows = opponent_answers(path, player(model), TASK, TASK.test[:2])
+    rows = recorded_answers(path, player(model), TASK, TASK.test[:2])
     assert {c.finish_reason for row in rows for c in row} == {"stop"}
 
 
 def test_asking_for_more_prompts_does_not_change_the_texts_that_were_judged_before(tmp_path):
     """`evaluate --eval_prompts 4` on a run of 2: a run that is resumed meets the opponent it met before."""
     path, model = tmp_path / "opponent.jsonl", Speaker()
-    before = opponent_answers(path, player(model), TASK, TASK.test[:2])
-    opponent_answers(path, player(model), TASK, TASK.test[:4])
-    after = opponent_answers(path, player(model), TASK, TASK.test[:2])
+    before = recorded_answers(path, player(model), TASK, TASK.test[:2])
+    recorded_answers(path, player(model), TASK, TASK.test[:4])
+    after = recorded_answers(path, player(model), TASK, TASK.test[:2])
     assert [row[0].text for row in after] == [row[0].text for row in before]

@@ -261,3 +261,32 @@ def test_every_epoch_goes_through_all_training_questions_once(tiny_folder, tmp_p
     first, second = seen[: 2 * n], seen[2 * n :]
     assert sorted(first) == sorted(second) == sorted(q.id for q in Stub.parts.task.train)
     assert first != second
+
+
+def test_an_evaluator_from_a_file_brings_its_objectives_and_rewards(tmp_path, tiny_folder, tiny_judge_folder, capsys):
+    """A reward that fails is told once; the completions it fails on are counted and in no loss."""
+    (tmp_path / "mine.py").write_text("def odd(prompt, completion):\n    return 1 / (len(completion.text) % 2)\n")
+    (tmp_path / "mine.yaml").write_text(
+        "system: {reasoning: r, answer: a}\nquestion: 'On {x}.'\nprompts: {train: [a], test: [b]}\ncriteria: Better?\n"
+        "objectives: [{name: wit, criteria: 'Wittier?', weight: 0.25}]\n"
+        "extra_rewards: {odd: {function: 'mine.py:odd', weight: 2}}\n"
+    )
+    folder = tmp_path / "run"
+    options = dict(evaluator=tmp_path / "mine.yaml", num_train_iters=3)
+    assert run("train", flags(folder, tiny_folder, tiny_judge_folder, **options)) == 0
+    assert capsys.readouterr().out.count("reward 'odd' fails (ZeroDivisionError") == 1
+    weights = json.loads((folder / "task.json").read_text())["weights"]
+    failed = 0
+    for path in (folder / "groups").iterdir():
+        for completion in read_lines(path)[0]["completions"]:
+            parts = completion["reward_parts"]
+            if len(completion["text"]) % 2:
+                assert completion["reward"] == pytest.approx(sum(weights[name] * parts[name] for name in parts))
+                assert {"answer", "wit", "odd"} <= set(parts)
+                assert "reasoning" not in parts
+            else:
+                failed += 1
+                assert (completion["reward"], parts["odd"], completion["trained"]) == (None, None, False)
+    metrics = read_lines(folder / "metrics.jsonl")
+    assert failed == sum(m["n_failed_rewards"] for m in metrics) == sum(m["n_left_out"] for m in metrics) > 0
+    assert "wit_mean" in metrics[0]
