@@ -2,8 +2,8 @@
 
     .venv/bin/python benchmarks/judge_hacking.py            # writes judge_hacking.json beside it
 
-Against `embedded:likelihood` (is the motion likely after the text?) a policy learns to say the motion again. Against the
-whole embedded judge it should not. Both runs share everything but the judge.
+Against `embedded:likelihood` (is the motion likely after the text?) a policy learns to say the motion again. Against
+the whole embedded judge it should not. Both runs share everything but the judge.
 """
 
 from __future__ import annotations

@@ -27,11 +27,11 @@ class RoomyLayer(DynamicLayer):
         self.values = self._appended("values", self.values, value_states)
         return self.keys, self.values
 
-    def _appended(self, name: str, old: torch.Tensor, new: torch.Tensor) -> torch.Tensor:
-        length = old.shape[-2] if old.numel() else 0
+    def _appended(self, name: str, old: torch.Tensor | None, new: torch.Tensor) -> torch.Tensor:
+        length = old.shape[-2] if old is not None and old.numel() else 0
         total = length + new.shape[-2]
         buffer = self.__dict__.get(f"_{name}_buffer")
-        if buffer is None or old.data_ptr() != buffer.data_ptr() or total > buffer.shape[-2]:
+        if buffer is None or old is None or old.data_ptr() != buffer.data_ptr() or total > buffer.shape[-2]:
             buffer = new.new_empty(*new.shape[:-2], total + ROOM, new.shape[-1])
             if length:
                 buffer[..., :length, :] = old
