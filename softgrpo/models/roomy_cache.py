@@ -33,7 +33,7 @@ class RoomyLayer(DynamicLayer):
         buffer = self.__dict__.get(f"_{name}_buffer")
         if buffer is None or old is None or old.data_ptr() != buffer.data_ptr() or total > buffer.shape[-2]:
             buffer = new.new_empty(*new.shape[:-2], total + ROOM, new.shape[-1])
-            if length:
+            if old is not None and length:
                 buffer[..., :length, :] = old
             self.__dict__[f"_{name}_buffer"] = buffer
         buffer[..., length:total, :] = new
