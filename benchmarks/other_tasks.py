@@ -64,7 +64,7 @@ def as_markdown(found: dict[str, Any]) -> str:
             f"## {task}\n\n![win rate over training](figures/{task}_win_rate.png)\n\n"
             "| iteration | win rate [95%] | where both kept the form [95%] | format | pairs | by forfeit | unjudged |\n"
             f"|---|---|---|---|---|---|---|\n{rows}\n\n"
-            f"{run['seconds'] / 60:.1f} minutes on {machine}. The first three held-out answers after training:\n\n{texts}"
+            f"{run['seconds'] / 60:.1f} minutes on {machine}. The first held-out answers afterwards:\n\n{texts}"
         )
     return "\n\n".join(parts) + "\n"
 
