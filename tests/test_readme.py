@@ -37,3 +37,9 @@ def test_links_of_the_readme_lead_somewhere():
     for target in re.findall(r"\]\(([^)#]+)\)", text):
         if not target.startswith("http"):
             assert (ROOT / target).exists(), target
+
+
+def test_the_page_on_the_other_tasks_is_the_recorded_one():
+    recorded = json.loads((ROOT / "benchmarks" / "other_tasks.json").read_text(encoding="utf-8"))
+    page = (ROOT / "docs" / "other_tasks.md").read_text(encoding="utf-8")
+    assert load("other_tasks").as_markdown(recorded) == page
