@@ -18,7 +18,7 @@ from softgrpo.files import read_lines, write_json, write_text
 HERE = Path(__file__).parent
 ROOT = HERE.parent
 TASKS = ("comedy", "recipes")
-SETTINGS = {"num_train_iters": 20, "eval_iterations": 10, "eval_prompts": 40, "save_steps": 1000}
+SETTINGS = {"num_train_iters": 14, "eval_iterations": 7, "eval_prompts": 40, "save_steps": 1000}
 
 
 def train(task: str, folder: Path) -> dict[str, Any]:

@@ -134,10 +134,15 @@ def recorded_answers(path: Path, player: Player, task: Task, questions: Sequence
 
 def write(folder: Path, evaluation: Evaluation, met: Sequence[Meeting]) -> Path:
     """`step_N.<judge>.json`, and every pair with its verdicts beside it."""
-    stem = f"step_{evaluation.step:06d}.{file_name(evaluation.judge)}"
-    write_lines(folder / f"{stem}.pairs.jsonl", [_line(m) for m in met])
-    write_json(folder / f"{stem}.json", evaluation.to_dict())
-    return folder / f"{stem}.json"
+    path = path_of(folder, evaluation.step, evaluation.judge)
+    write_lines(path.with_name(f"{path.stem}.pairs.jsonl"), [_line(m) for m in met])
+    write_json(path, evaluation.to_dict())
+    return path
+
+
+def path_of(folder: Path, step: int, judge: str) -> Path:
+    """Where an evaluation's figures lie."""
+    return folder / f"step_{step:06d}.{file_name(judge)}.json"
 
 
 def read_all(folder: Path) -> list[dict[str, Any]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -61,6 +61,8 @@ class Trainer:
         self.window: list[Lesson] = []
         self.iteration = self.safe = self.saved = 0
         self.skipped = 0
+        self.unrecorded: tuple[list[Lesson], UpdateReport | None, float] | None = None
+        """an iteration whose update is made and whose record is not yet written"""
         self.times: dict[str, float] = defaultdict(float)
         self.complained: set[str] = set()
         self.durations: list[float] = []
@@ -80,7 +82,7 @@ class Trainer:
         return 1 if self.skipped >= MAX_SKIPPED else 0
 
     def _loop(self) -> None:
-        if self.iteration == 0:
+        if self._to_evaluate():  # the start; or an interrupt came between an update and its evaluation
             self._evaluate()
         while self.iteration < self.config.num_train_iters:
             started = time.monotonic()
@@ -93,10 +95,10 @@ class Trainer:
             self._complain()
             lessons = [self._lesson(s) for s in scored]
             self.window += lessons
-            update = self._update()
-            if self.iteration % self.config.eval_iterations == 0 or self.iteration == self.config.num_train_iters:
+            self._update(lessons, started)
+            if self._to_evaluate():
                 self._evaluate()
-            self._record(lessons, update, time.monotonic() - started)
+            self._record()
             if self.skipped >= MAX_SKIPPED:
                 self._save()
                 self.console.say(
@@ -132,11 +134,12 @@ class Trainer:
     def _lesson(self, scored: Any) -> Lesson:
         return lesson(scored, scale_advantages=self.config.scale_advantages, mask_truncated=self.config.mask_truncated)
 
-    def _update(self) -> UpdateReport | None:
+    def _update(self, lessons: list[Lesson], started: float) -> None:
         """An update follows every `gradient_accumulation_steps` iterations, and the last one."""
+        self.unrecorded = (lessons, None, started)
         is_last = self.iteration == self.config.num_train_iters
         if self.iteration % self.config.gradient_accumulation_steps and not is_last:
-            return None
+            return
         learner, config = self.parts.learner, self.config
         with self._timed("learn"), self.interrupts.held():
             torch.manual_seed(seed_for(config.seed, "dropout", self.iteration))
@@ -145,19 +148,24 @@ class Trainer:
                 learner.reference.mix(learner.masters)
             self.window = []
             self.safe = self.iteration
+            self.unrecorded = (lessons, report, started)
         bad = bool(report.skipped) and report.n_trained > 0
         self.skipped = self.skipped + 1 if bad else 0
         if bad:
             self.console.say(f"step {self.iteration}: update skipped, {report.skipped}")
-        return report
 
-    def _record(self, lessons: Sequence[Lesson], update: UpdateReport | None, seconds: float) -> None:
+    def _record(self) -> None:
+        if self.unrecorded is None:
+            return
+        lessons, update, started = self.unrecorded
+        seconds = time.monotonic() - started
         self.times["elapsed"] = time.monotonic() - self.begun
         metrics = step_metrics(self.iteration, lessons, update, dict(self.times), seconds)
         lines = group_lines(lessons)
         with self.interrupts.held():
             self.recorder.groups(self.iteration, lines)
             self.recorder.step(metrics)
+            self.unrecorded = None
         self.durations.append(seconds)
         left = self.config.num_train_iters - self.iteration
         recent = self.durations[-20:]
@@ -198,6 +206,12 @@ class Trainer:
                 self.complained.add(name)
                 self.console.say(f"reward {name!r} fails ({wrong}): such completions have no reward and are left out")
 
+    def _to_evaluate(self) -> bool:
+        """Before the first step, every `eval_iterations`, and at the end; once each."""
+        is_due = self.iteration % self.config.eval_iterations == 0 or self.iteration == self.config.num_train_iters
+        judge = self.parts.evaluator.judge.name
+        return is_due and not heldout.path_of(self.folder / "evaluations", self.iteration, judge).exists()
+
     def _due(self) -> bool:
         """A checkpoint is due once an update has passed a multiple of `save_steps`."""
         every = self.config.save_steps
@@ -215,6 +229,8 @@ class Trainer:
 
     def _kept(self) -> str:
         """Save what there is, and say what follows."""
+        if self.safe == self.iteration:
+            self._record()
         self._save()
         if not self.safe:
             return "nothing was learned yet; the same command with --resume starts over"

@@ -288,7 +288,15 @@ def test_under_a_running_loop_and_from_threads(make):
     assert found == [[str(i) for i in range(9)]] * 4
 
 
-def test_an_interrupt_stops_promptly(make):
+@pytest.fixture
+def interruptible():
+    """Ctrl-C raises, also where the suite was started in the background, which ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_an_interrupt_stops_promptly(make, interruptible):
     fake, api = make({"max_concurrency": 2}, fault_for=lambda _: hang(20))
     threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT)).start()
     began = time.monotonic()

@@ -11,7 +11,7 @@ from runs import flags, start, steady
 
 from softgrpo.cli import run
 from softgrpo.files import read_lines
-from softgrpo.training import checkpoint
+from softgrpo.training import checkpoint, trainer
 
 
 @pytest.fixture(scope="module")
@@ -68,6 +68,30 @@ def test_ctrl_c_saves_and_says_how_to_go_on(whole, tmp_path, tiny_folder, tiny_j
     process = start([*arguments, "--resume"])
     output, _ = process.communicate(timeout=120)
     assert "resumed at step" in output
+    assert steady(folder) == steady(whole)
+
+
+@pytest.mark.parametrize("moment", ["evaluate", "record", "save"])
+def test_an_interrupt_between_update_and_save_loses_nothing(
+    moment, whole, tmp_path, tiny_folder, tiny_judge_folder, monkeypatch, capsys
+):
+    """Ctrl-C while step 8, which has an update, is evaluated, recorded or saved: on resume all of it is there."""
+    folder = tmp_path / "run"
+    arguments = flags(folder, tiny_folder, tiny_judge_folder, num_train_iters=14)
+    real = getattr(trainer.Trainer, f"_{moment}")
+
+    def interrupted(self):
+        if self.iteration == 8 and not done:
+            done.append(moment)
+            raise KeyboardInterrupt
+        return real(self)
+
+    done: list[str] = []
+    monkeypatch.setattr(trainer.Trainer, f"_{moment}", interrupted)
+    assert run("train", arguments) == 130
+    assert "saved at step 8" in capsys.readouterr().out
+    assert run("train", [*arguments, "--resume"]) == 0
+    assert done
     assert steady(folder) == steady(whole)
 
 
