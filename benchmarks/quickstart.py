@@ -14,6 +14,7 @@ from pathlib import Path
 from statistics import mean, median
 from typing import Any
 
+from softgrpo.cli import main as main_command
 from softgrpo.files import read_lines, write_json, write_text
 from softgrpo.reporting.report import samples
 from softgrpo.rewards.format import section
@@ -79,6 +80,27 @@ def record(run: Path) -> dict[str, Any]:
     }
 
 
+def larger(run: Path, output: Path) -> dict[str, Any]:
+    """Base and final model again, on all 96 held-out prompts with two answers each: a narrower interval."""
+    found = {}
+    for name, step in (("base", 0), ("final", None)):
+        flags = [
+            "--checkpoint",
+            name,
+            "--eval_prompts",
+            "96",
+            "--eval_samples",
+            "2",
+            "--output_dir",
+            str(output / name),
+        ]
+        if main_command(["evaluate", "--run", str(run), *flags]):
+            raise SystemExit(f"evaluating {name} failed")
+        path = next((output / name).glob("step_*.json" if step is None else f"step_{step:06d}.*.json"))
+        found[name] = json.loads(path.read_text())
+    return found
+
+
 def as_markdown(found: dict[str, Any]) -> str:
     """The README's part."""
     percent = lambda x: f"{100 * x:.0f}%"  # noqa: E731
@@ -104,6 +126,7 @@ Judge `{last["judge"]}`, opponent `{last["opponent"]}` (its own base), {last["n_
 {last["n_subjects"]} motions, both sides of each. From the first evaluation to the last it took
 {found["seconds"]["from_the_first_evaluation_to_the_last"] / 60:.1f} minutes, {found["seconds"]["step_median"]:.1f} s
 per step in the median; peak memory {found["peak_rss_gib"]:.1f} GiB.
+{_larger(found)}
 Words per answer {before["words"]:.0f} before and {after["words"]:.0f} after; share of words copied from the motion
 {percent(before["copied_from_motion"])} and {percent(after["copied_from_motion"])};
 distinct-2 {before["distinct_2"]:.2f} and {after["distinct_2"]:.2f}.
@@ -118,6 +141,16 @@ torch {environment["packages"]["torch"]}. From `benchmarks/quickstart.json`, whi
 {END}"""
 
 
+def _larger(found: dict[str, Any]) -> str:
+    rate = lambda e: f"{100 * e['win_rate']:.0f}% [{100 * e['low']:.0f}, {100 * e['high']:.0f}]"  # noqa: E731
+    formed = lambda e: f"{100 * e['win_rate_both_formed']:.0f}%"  # noqa: E731
+    base, final = found["larger"]["base"], found["larger"]["final"]
+    return (
+        f"Both models again on all {base['n_prompts']} held-out prompts with two answers each:\n"
+        f"{rate(base)} before and {rate(final)} after; where both kept the form, {formed(base)} and {formed(final)}."
+    )
+
+
 def _quoted(text: str) -> str:
     """A text as a code block that its own backticks cannot end."""
     fence = "`" * (3 + max((len(run) for run in text.split() if set(run) == {"`"}), default=0))
@@ -128,7 +161,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--run", type=Path, default=HERE.parent / "output" / "demo")
     run = parser.parse_args().run
-    found = record(run)
+    found = record(run) | {"larger": larger(run, run.with_name(run.name + "_larger"))}
     write_json(HERE / "quickstart.json", found)
     figures = HERE.parent / "docs" / "figures"
     figures.mkdir(parents=True, exist_ok=True)
