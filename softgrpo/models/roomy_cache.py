@@ -1,7 +1,4 @@
-"""A key-value cache with room to grow: a new token is written in place, not behind a copy of all that came before.
-
-On two CPU cores the copies of the usual cache are about a quarter of a token's time.
-"""
+"""A key-value cache with room to grow: a new token is written in place, not behind a copy of all that came before."""
 
 from __future__ import annotations
 

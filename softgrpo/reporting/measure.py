@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from softgrpo.records import Lesson, UpdateReport
+from softgrpo.records import Lesson, UpdateReport, Verdict
 from softgrpo.reporting.recorder import peak_rss
 
 
@@ -74,18 +74,20 @@ def _group_line(lesson: Lesson) -> dict[str, Any]:
             }
             for i, c in enumerate(group.completions)
         ],
-        "verdicts": [
-            {
-                "objective": v.match.objective,
-                "first": v.match.first,
-                "second": v.match.second,
-                "p_first": v.p_first,
-                "how": v.how,
-                "reply": v.reply,
-                "failure": v.failure,
-            }
-            for v in scored.verdicts
-        ],
+        "verdicts": [verdict_line(v) for v in scored.verdicts],
+    }
+
+
+def verdict_line(verdict: Verdict) -> dict[str, Any]:
+    """A verdict as it is recorded, in groups and in evaluations."""
+    return {
+        "objective": verdict.match.objective,
+        "first": verdict.match.first,
+        "second": verdict.match.second,
+        "p_first": verdict.p_first,
+        "how": verdict.how,
+        "reply": verdict.reply,
+        "failure": verdict.failure,
     }
 
 

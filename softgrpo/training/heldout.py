@@ -12,6 +12,7 @@ import numpy as np
 from softgrpo.evaluator import FAILED, Evaluator, Meeting
 from softgrpo.files import file_name, read_lines, write_json, write_lines
 from softgrpo.records import Completion, Sampling, TextModel, WinRate
+from softgrpo.reporting.measure import verdict_line
 from softgrpo.rewards.format import soft_format, strict_format
 from softgrpo.tasks import Question, Task
 from softgrpo.tasks.task import digest
@@ -164,17 +165,4 @@ def _line(met: Meeting) -> dict[str, Any]:
         "p_win": met.pair.p_win,
         "forfeit": met.pair.forfeit,
         "verdicts": [verdict_line(v) for v in met.verdicts],
-    }
-
-
-def verdict_line(verdict: Any) -> dict[str, Any]:
-    """A verdict as it is recorded."""
-    return {
-        "objective": verdict.match.objective,
-        "first": verdict.match.first,
-        "second": verdict.match.second,
-        "p_first": verdict.p_first,
-        "how": verdict.how,
-        "reply": verdict.reply,
-        "failure": verdict.failure,
     }
