@@ -1,7 +1,9 @@
 """Does the embedded judge agree with people, and can it be cheated? `python benchmarks/embedded_judge.py --data DIR`.
 
 Writes `embedded_judge.json` beside itself: agreement with people's judgements by leave-one-topic-out with every choice
-of the head's recipe nested inside, calibration of the probabilities, length alone for comparison, and the gold set.
+of the heads' recipe and the parts' strengths nested inside, calibration of the probabilities, length alone for
+comparison, and the gold set. The heads are those that
+`train_embedded_judge.py` writes.
 """
 
 from __future__ import annotations
@@ -11,15 +13,31 @@ import json
 import platform
 import sys
 from collections import defaultdict
+from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from train_embedded_judge import Pairs, fit, fit_temperature, item_for, load_pairs
+from train_embedded_judge import (
+    CUES,
+    ONLY_MEASURED,
+    PAIR,
+    Pairs,
+    all_features,
+    fit,
+    fit_temperature,
+    gold_items,
+    kept,
+    load_pairs,
+    read_texts,
+    select,
+    sums,
+)
 
-from softgrpo.judging.convincing import DATA
-from softgrpo.judging.embedded import PARTS, embedded_judge
+from softgrpo.judging.convincing import DATA, Head
+from softgrpo.judging.embedded import embedded_judge
+from softgrpo.judging.reading import follow
 
 OUTPUT = Path(__file__).with_suffix(".json")
 
@@ -77,25 +95,76 @@ def calibrated(scores: np.ndarray, pairs: Pairs) -> dict[str, float]:
     }
 
 
-def gold(model: Any, part: str) -> dict[str, Any]:
-    """Share of gold pairs won by the better text: by half and kind."""
-    lines = [json.loads(line) for line in (DATA / "gold.jsonl").read_text(encoding="utf8").splitlines()]
-    judge = embedded_judge(model, part)
-    both = [item_for(g[which], **g["prompt"]) for g in lines for which in ("better", "worse")]
-    scores = judge.scorer.score(both).reshape(-1, 2)
-    won: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+def gold_lines() -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (DATA / "gold.jsonl").read_text(encoding="utf8").splitlines()]
+
+
+def gold(model: Any, head: Head) -> dict[str, Any]:
+    """Share of gold pairs won by the better text: by judge, half and kind."""
+    return {
+        split: gold_half(model, head, [g for g in gold_lines() if g["split"] == split])
+        for split in ("held_out", "tune")
+    }
+
+
+def gold_half(model: Any, head: Head, lines: list[dict[str, Any]]) -> dict[str, Any]:
+    items, index = gold_items(lines)
+    texts = [i.text for i in items]
+    features = all_features(model, tuple(texts))
+    topics = {name: getattr(head, name) for name in ("topic_centre", "topic_scale", "subject_centre")}
+    X = select(features, (head.mean_layers, head.last_layers))
+    parts = read_texts(model, items, features, topics).parts(head(X), head.coherent(X))
+    scores = {"embedded": sums(parts, head.strengths), "convincing": head(X)}
+    likelihood = embedded_judge(model, "likelihood").scorer
+    scores["likelihood"] = kept(("likelihood", *texts), lambda: likelihood.score(items))
+    return {name: _won(lines, values[index]) for name, values in scores.items()}
+
+
+def _won(lines: list[dict[str, Any]], scores: np.ndarray) -> dict[str, Any]:
+    won: dict[str, list[float]] = defaultdict(list)
     for g, (better, worse) in zip(lines, scores, strict=True):
-        won[g["split"]][g["kind"]].append(float(better > worse) + 0.5 * float(better == worse))
-    out: dict[str, Any] = {}
-    for split, kinds in sorted(won.items()):
-        wrong_side = kinds.pop("wrong_side")
-        everything = [w for values in kinds.values() for w in values]
-        out[split] = {
-            "overall": float(np.mean(everything)),
-            "n": len(everything),
-            "kinds": {k: {"share": float(np.mean(v)), "n": len(v)} for k, v in sorted(kinds.items())},
-            "wrong_side": {"share": float(np.mean(wrong_side)), "n": len(wrong_side)},
-        }
+        won[g["kind"]].append(float(better > worse) + 0.5 * float(better == worse))
+    measured = {k: won.pop(k) for k in ONLY_MEASURED}
+    everything = [w for values in won.values() for w in values]
+    return {
+        "overall": float(np.mean(everything)),
+        "n": len(everything),
+        "kinds": _shares(won),
+        "only_measured": _shares(measured),
+    }
+
+
+def _shares(kinds: dict[str, list[float]]) -> dict[str, dict[str, float]]:
+    return {k: {"share": float(np.mean(v)), "n": len(v)} for k, v in sorted(kinds.items())}
+
+
+def sides(model: Any) -> dict[str, dict[str, float]]:
+    """Two signs by which a text might show its side, and how often each tells the right side's text: none does well.
+
+    `cues`: how much likelier the motion is after the text and the cue in favour than after the cue against;
+    `positions`: how much likelier the text is after the motion with PRO than with CON.
+    """
+    lines = [g for g in gold_lines() if g["kind"] == "wrong_side"]
+    asked = sorted({(g[which], g["prompt"]["motion"]) for g in lines for which in PAIR})
+    texts, motions = [text for text, _ in asked], [motion for _, motion in asked]
+
+    def after_cue(side: str) -> np.ndarray:
+        found = follow(model, texts, [f"\n\n{CUES[side]}"] * len(asked), [f" {motion}" for motion in motions])
+        return np.array([values.mean() for values in found.logprobs])
+
+    def after_position(side: str) -> np.ndarray:
+        return model.mean_logprobs([f"Debate Topic: {m}\nPosition: {side}\n\n" for m in motions], texts)
+
+    out: dict[str, dict[str, float]] = {}
+    for name, sign in (("cues", after_cue), ("positions", after_position)):
+        values = kept((name, *texts), lambda sign=sign: sign("PRO") - sign("CON"))
+        favour = dict(zip(asked, values, strict=True))
+        won: dict[str, list[float]] = defaultdict(list)
+        for g in lines:
+            better, worse = (favour[g[which], g["prompt"]["motion"]] for which in PAIR)
+            gap = (better - worse) * (1 if g["prompt"]["side"] == "PRO" else -1)
+            won[g["split"]].append((gap > 0) + 0.5 * (gap == 0))
+        out[name] = {split: float(np.mean(values)) for split, values in won.items()}
     return out
 
 
@@ -119,8 +188,11 @@ def main() -> None:
             "length_in_characters": agreement(np.array([len(t) for t in pairs.texts], dtype=float), pairs),
             "chosen_per_topic": [str(c) for c in fitted.chosen],
             "chosen": str(fitted.choice),
+            "strengths_per_topic": [asdict(s) for s in fitted.strengths],
+            "strengths": asdict(fitted.head.strengths),
         },
-        "gold": {part or "embedded": gold(model, part) for part in PARTS},
+        "wrong_side_signs": sides(model),
+        "gold": gold(model, fitted.head),
         "command": "python benchmarks/embedded_judge.py --data DIR",
         "versions": {
             "python": platform.python_version(),
@@ -130,7 +202,7 @@ def main() -> None:
         "dtype": str(model.module.dtype),
     }
     OUTPUT.write_text(json.dumps(record, indent=1) + "\n", encoding="utf8")
-    json.dump({k: record[k] for k in ("human", "gold")}, sys.stdout, indent=1)
+    json.dump({k: record[k] for k in ("human", "wrong_side_signs", "gold")}, sys.stdout, indent=1)
 
 
 def _processor() -> str:

@@ -53,6 +53,25 @@ def _one(path: Path) -> dict[str, Any]:
     return {key: found[key] for key in keys} | texture(lines) | {"first_texts": [line["ours"] for line in lines[:3]]}
 
 
+def as_markdown(record: dict[str, Any]) -> str:
+    """The table of docs/embedded_judge.md."""
+    rows = [
+        "| trained against | iteration | win rate by that judge | by the other | words from the motion | distinct-2 |",
+        "|---|---|---|---|---|---|",
+    ]
+    for judge, evaluations in record["runs"].items():
+        others = {e["step"]: e for e in evaluations if e["judge"] != judge}
+        for e in evaluations:
+            if e["judge"] == judge:
+                other = others.get(e["step"])
+                rows.append(
+                    f"| `{judge}` | {e['step']} | {e['win_rate']:.0%} [{e['low']:.0%}, {e['high']:.0%}] | "
+                    f"{'' if other is None else format(other['win_rate'], '.0%')} | {e['copied_from_motion']:.0%} | "
+                    f"{e['distinct_2']:.2f} |"
+                )
+    return "\n".join(rows)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path, default=ROOT / "output" / "judge_hacking")
@@ -63,12 +82,7 @@ def main() -> None:
         HERE / "judge_hacking.json",
         {"command": command, "environment": environment(), "settings": SETTINGS, "runs": runs},
     )
-    for judge, evaluations in runs.items():
-        for e in evaluations:
-            print(
-                f"trained on {judge:20} step {e['step']:3} judged by {e['judge']:20} win {e['win_rate']:.2f} "
-                f"copied {e['copied_from_motion']:.2f} distinct-2 {e['distinct_2']:.2f} words {e['words']:.0f}"
-            )
+    print(as_markdown({"runs": runs}))
 
 
 if __name__ == "__main__":

@@ -9,11 +9,14 @@ __version__ = "0.1.0"
 _PUBLIC = {
     "Evaluator": "softgrpo.evaluator",
     "Judge": "softgrpo.records",
+    "Ranking": "softgrpo.ranking",
     "Task": "softgrpo.tasks",
     "UserError": "softgrpo.errors",
     "load_judge": "softgrpo.judging.judge",
     "load_model": "softgrpo.model_interface",
     "load_task": "softgrpo.tasks",
+    "rank": "softgrpo.ranking",
+    "rank_async": "softgrpo.ranking",
 }
 __all__ = sorted(_PUBLIC)
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from softgrpo import __version__
-from softgrpo.config import EvaluateConfig, ReportConfig, SampleConfig, TrainConfig
+from softgrpo.config import AuditConfig, EvaluateConfig, ReportConfig, RescoreConfig, SampleConfig, TrainConfig
 from softgrpo.errors import UserError
 from softgrpo.flags import parse, parser_for, to_yaml
 
@@ -70,6 +70,24 @@ def _report(config: ReportConfig) -> int:
     return report(config)
 
 
+def _audit(config: AuditConfig) -> int:
+    from softgrpo.auditing.command import run
+
+    return run(config)
+
+
+def _rescore(config: RescoreConfig) -> int:
+    from softgrpo.training.rescore import rescore
+
+    return rescore(config)
+
+
+def _estimate(config: TrainConfig) -> int:
+    from softgrpo.estimate import show
+
+    return show(config)
+
+
 def _sample(config: SampleConfig) -> int:
     from softgrpo.training.again import sample
 
@@ -80,6 +98,9 @@ COMMANDS: dict[str, tuple[type, str, Callable[[Any], int]]] = {
     "train": (TrainConfig, "Train a policy with GRPO on a judge's tournament.", _train),
     "evaluate": (EvaluateConfig, "A run's model or a plain one head to head with another, with any judge.", _evaluate),
     "report": (ReportConfig, "Draw a run's figures and page from what was recorded.", _report),
+    "audit": (AuditConfig, "Is this judge fit to train against?", _audit),
+    "rescore": (RescoreConfig, "A recorded run's rewards under another rule, without a call.", _rescore),
+    "estimate": (TrainConfig, "What `train` with the same flags will ask of services, and for how much.", _estimate),
     "sample": (SampleConfig, "Base against trained, side by side: softgrpo sample --run DIR TOPIC.", _sample),
 }
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from softgrpo.flags import flag
 
-MODELS, DATA, RUN, SAMPLING, REWARD, LEARNING, EVALUATION, MACHINE = (
+MODELS, DATA, RUN, SAMPLING, REWARD, LEARNING, EVALUATION, BUDGET, MACHINE = (
     "models",
     "task",
     "run",
@@ -14,8 +14,10 @@ MODELS, DATA, RUN, SAMPLING, REWARD, LEARNING, EVALUATION, MACHINE = (
     "judge and reward",
     "learning",
     "evaluation",
+    "budget",
     "machine",
 )
+SCHEDULES = ("round_robin", "random_regular", "adaptive", "swiss", "elimination", "chunks", "anchor")
 DTYPES = ("auto", "bfloat16", "float32")
 TASK_ALIASES = {"ld": "comedy", "chopped": "recipes"}
 MODEL_HELP = "`embedded`, a Hugging Face name, a folder or a .gguf file"
@@ -81,12 +83,50 @@ class TrainConfig:
         group=REWARD,
         choices=("both", "balanced"),
     )
+    judge_votes: int = flag(
+        1, "answers per match of a judge behind a service that gives no probabilities", group=REWARD, low=1, high=64
+    )
+    judge_calls_per_group: int | None = flag(
+        None, "judge calls a group's tournament may take (default: every pair meets)", group=REWARD, low=1
+    )
+    schedule: str | None = flag(
+        None,
+        "who meets whom (default: round_robin, or random_regular where judge_calls_per_group is given)",
+        group=REWARD,
+        choices=SCHEDULES,
+    )
+    rating: str | None = flag(
+        None,
+        "from verdicts to scores (default: win_share for a round robin, else bradley_terry)",
+        group=REWARD,
+        choices=("win_share", "bradley_terry"),
+    )
+    shrink_advantages: bool = flag(
+        False, "advantages are shrunk by their reliability: a judge that guesses moves nothing", group=REWARD
+    )
+    canary_rate: float = flag(
+        0.02,
+        "questions with a known answer among a judge's matches, per match; part of no reward",
+        group=REWARD,
+        low=0,
+        high=0.5,
+    )
+    min_judged: float = flag(
+        0.5, "a group with a smaller share of its matches judged is left out", group=REWARD, low=0, high=1
+    )
 
     learning_rate: float = flag(5e-6, "AdamW's step after the warm-up", group=LEARNING, above=0)
     adam_beta1: float = flag(0.9, "AdamW's first moment", group=LEARNING, low=0, high=0.99999)
     adam_beta2: float = flag(0.99, "AdamW's second moment", group=LEARNING, low=0, high=0.99999)
     weight_decay: float = flag(0.1, "AdamW's decay of matrices", group=LEARNING, low=0)
     max_grad_norm: float = flag(0.1, "gradients are scaled down to this norm", group=LEARNING, above=0)
+    max_staleness: int = flag(
+        0,
+        "1 samples the next iteration while a judge behind a service works on this one; 0 is strictly on-policy",
+        group=LEARNING,
+        low=0,
+        high=1,
+    )
     gradient_accumulation_steps: int = flag(4, "iterations per optimizer update", group=LEARNING, low=1)
     warmup_percent: float = flag(0.18, "share of updates with a rising learning rate", group=LEARNING, low=0, high=1)
     loss: str = flag("grpo", "the policy loss", group=LEARNING, choices=("grpo", "dr_grpo", "dapo", "gspo"))
@@ -109,6 +149,22 @@ class TrainConfig:
     eval_samples: int = flag(1, "answers of each player per prompt", group=EVALUATION, low=1)
     eval_temperature: float = flag(0.9, "sampling temperature of both players", group=EVALUATION, low=0, high=10)
 
+    ledger: str | None = flag(
+        None,
+        "the file of all judgements, where none is paid for twice (default: verdicts.sqlite in output_dir); runs may "
+        "share one",
+        group=BUDGET,
+    )
+    budget_calls: int | None = flag(None, "API calls the run may make, repeated attempts included", group=BUDGET, low=0)
+    budget_tokens: int | None = flag(None, "tokens that its API calls may read and write", group=BUDGET, low=0)
+    budget_usd: float | None = flag(None, "what its API calls may cost, at known prices", group=BUDGET, low=0)
+    max_concurrency: int = flag(
+        32, "calls to a service at once; fewer while it limits their rate", group=BUDGET, low=1, high=1024
+    )
+    prices: str | None = flag(
+        None, "a YAML file of prices in USD per million tokens (default: the packaged list; check it)", group=BUDGET
+    )
+
     dtype: str = flag("auto", "precision of computation; weights are learned in float32", group=MACHINE, choices=DTYPES)
     device: str = flag("auto", "cpu, cuda, cuda:1, ...; auto takes CUDA where there is one", group=MACHINE)
     micro_batch_tokens: int = flag(
@@ -124,6 +180,12 @@ class TrainConfig:
     @property
     def scoring_task(self) -> str:
         return TASK_ALIASES.get(self.evaluator, self.evaluator) if self.evaluator else self.task
+
+    @property
+    def tournament(self) -> tuple[str, str]:
+        """The schedule and the rating, where none is given by what goes well together."""
+        schedule = self.schedule or ("round_robin" if self.judge_calls_per_group is None else "random_regular")
+        return schedule, self.rating or ("win_share" if schedule == "round_robin" else "bradley_terry")
 
     def shots_for(self, model_name: str) -> int:
         """Worked examples in the prompts of this player."""
@@ -185,6 +247,9 @@ class EvaluateConfig:
         None, "tokens a plain model's reply may have (default: 786)", group=EVALUATION, low=1
     )
     seed: int | None = flag(None, "everything random follows from it", group=EVALUATION, low=0, high=2**62)
+    ledger: str | None = flag(
+        None, "the file of all judgements (default: verdicts.sqlite of the run, or beside the results)", group=BUDGET
+    )
     dtype: str | None = flag(None, "precision of plain models (default: auto)", group=MACHINE, choices=DTYPES)
     device: str = flag("auto", "cpu, cuda, ...", group=MACHINE)
 
@@ -194,6 +259,45 @@ class ReportConfig:
     """`softgrpo report`: figures and one page, from what was recorded."""
 
     run: str = flag("output", "the run's folder", group=RUN)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AuditConfig:
+    """`softgrpo audit`: is this judge fit to train against?"""
+
+    judge_model_name: str = flag("embedded", f"the judge: {ANY_MODEL_HELP}", group=MODELS)
+    gold: str | None = flag(
+        None,
+        "your own pairs: a .csv or .jsonl file with prompt, better, worse and, by wish, criteria and kind "
+        "(default: the packaged ones, on debate)",
+        group=DATA,
+    )
+    pairs: int = flag(96, "gold pairs, each in both orders", group=DATA, low=1)
+    groups: int = flag(8, "round robins among texts of one prompt, for cycles", group=DATA, low=0)
+    group_size: int = flag(6, "texts of such a group, at most", group=DATA, low=3, high=64)
+    seed: int = flag(0, "which pairs and groups are taken", group=DATA, low=0)
+    output: str | None = flag(None, "the JSON file (default: audit_JUDGE.json)", group=RUN)
+    ledger: str | None = flag(None, "a file of judgements, where none is paid for twice", group=BUDGET)
+    dtype: str = flag("auto", "precision of a local judge", group=MACHINE, choices=DTYPES)
+    device: str = flag("auto", "cpu, cuda, ...", group=MACHINE)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RescoreConfig:
+    """`softgrpo rescore`: the rewards of a recorded run under another rule, without a call."""
+
+    run: str = flag("output", "the run's folder", group=RUN)
+    rating: str | None = flag(
+        None, "from verdicts to scores (default: the run's)", group=REWARD, choices=("win_share", "bradley_terry")
+    )
+    shrink_advantages: bool = flag(False, "advantages are shrunk by their reliability", group=REWARD)
+    min_judged: float | None = flag(
+        None,
+        "a group with a smaller share of its matches judged has no rewards (default: the run's)",
+        group=REWARD,
+        low=0,
+        high=1,
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,22 +3,43 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from itertools import combinations
+from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 import numpy as np
 
-from softgrpo.records import Completion, Contest, Group, Judge, Match, Objective, Prompt, ScoredGroup, Verdict
-from softgrpo.rewards.compose import compose, format_parts
+from softgrpo.judging.canaries import Canary, Tally, draw, told
+from softgrpo.judging.rounds import Bout, hold
+from softgrpo.records import Completion, Contest, Group, Judge, Objective, Prompt, ScoredGroup, Verdict
+from softgrpo.rewards.compose import compose, format_parts, reward_stderrs
 from softgrpo.rewards.extra import extra_part
 from softgrpo.rewards.format import section
+from softgrpo.streams import seed_for
 from softgrpo.tasks.task import Task
-from softgrpo.tournament.rating import pair_outcomes, win_shares
-from softgrpo.tournament.schedule import round_robin
+from softgrpo.tournament.forfeits import forfeits
+from softgrpo.tournament.rating import Bias, learned, pair_outcomes
+from softgrpo.tournament.rule import Rule
+from softgrpo.tournament.schedule import Plan, size
 from softgrpo.tournament.winrate import Pair
 
 FAILED = "failed"
 """finish reason of a completion that an API model did not deliver: there is nothing to judge, and nobody's fault"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """Texts that are to meet under one objective."""
+
+    prompt: Prompt
+    completions: Sequence[Completion]
+    objective: Objective
+    plan: Plan
+    seed: int = 0
+
+    @property
+    def undelivered(self) -> set[int]:
+        """Completions that an API model did not deliver."""
+        return {i for i, c in enumerate(self.completions) if c.finish_reason == FAILED}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,29 +54,60 @@ class Meeting:
 
 
 class Evaluator:
-    """A task's objectives under one judge, with the weight of every reward part."""
+    """A task's objectives under one judge, with the weight of every reward part.
 
-    def __init__(self, task: Task, judge: Judge, weights: Mapping[str, float], *, orders: str = "both") -> None:
+    What it has learned of the judge's preference for a place is its only state; a checkpoint keeps it.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        judge: Judge,
+        weights: Mapping[str, float],
+        *,
+        plan: Plan = Plan(),
+        rule: Rule = Rule(),
+        canary_rate: float = 0.0,
+        gold: Sequence[Contest] = (),
+    ) -> None:
+        """`canary_rate`: canaries per match, beside the matches; `gold`: pairs of which the first text is better."""
         self.judge = judge
         self.task = task
         self.weights = {**task.weights, **weights}
+        self.plan, self.rule = plan, rule
+        self.canary_rate, self.gold = canary_rate, gold
         self.complaints: dict[str, str] = {}
         """what went wrong first with each of the task's extra rewards"""
-        self.orders = "balanced" if judge.scores_texts else orders
-        # two players met once would always be read in the same order
-        self.head_to_head = "balanced" if judge.scores_texts else "both"
+        self.biases: dict[str, Bias] = {}
+        """by objective"""
+        self.canaries: dict[str, Tally] = {}
+        """by kind, over the run"""
         self.objectives = [replace(o, weight=self.weights[o.name]) for o in task.objectives if self.weights[o.name]]
         self.main = task.objectives[0]
 
-    def score_groups(self, groups: Sequence[Group]) -> list[ScoredGroup]:
-        """One tournament per objective and group; every match of all of them goes to the judge in one call."""
-        verdicts = iter(
-            self._judged([(g.prompt, g.completions, o) for g in groups for o in self.objectives], self.orders)
-        )
+    def score_groups(self, groups: Sequence[Group], *, seed: int = 0) -> list[ScoredGroup]:
+        """One tournament per objective and group; each round of all of them goes to the judge in one call."""
+        asked = [
+            Asked(
+                prompt=g.prompt,
+                completions=g.completions,
+                objective=o,
+                plan=self.plan,
+                seed=seed_for(seed, "schedule", i, o.name),
+            )
+            for i, g in enumerate(groups)
+            for o in self.objectives
+        ]
+        verdicts = iter(self._judged(asked, canaries_from=seed))
         scored = []
         for group in groups:
             found = {o.name: next(verdicts) for o in self.objectives}
-            standings = {name: win_shares(len(group.completions), v) for name, v in found.items()}
+            standings = {
+                o.name: self.rule.standing(
+                    len(group.completions), found[o.name], bias=self.biases.get(o.name, Bias()), ties=o.ties
+                )
+                for o in self.objectives
+            }
             parts = {name: standing.scores for name, standing in standings.items()}
             parts |= format_parts([c.text for c in group.completions])
             parts |= self._extra(group)
@@ -66,9 +118,33 @@ class Evaluator:
                     standings=standings,
                     reward_parts=parts,
                     rewards=compose(parts, self.weights),
+                    stderrs=reward_stderrs(standings, self.weights),
                 )
             )
+        self._learn(scored)
         return scored
+
+    def state(self) -> dict[str, Any]:
+        """What later groups start from, as it is saved."""
+        return {
+            "biases": {name: asdict(bias) for name, bias in self.biases.items()},
+            "canaries": {kind: asdict(tally) for kind, tally in self.canaries.items()},
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from a saved state."""
+        self.biases = {name: Bias(**values) for name, values in state.get("biases", {}).items()}
+        self.canaries = {kind: Tally(**values) for kind, values in state.get("canaries", {}).items()}
+
+    def _learn(self, scored: Sequence[ScoredGroup]) -> None:
+        """What these groups teach of the judge, for those that come after them."""
+        if self.judge.scores_texts:
+            return
+        for o in self.objectives:
+            groups = [
+                (len(s.group.completions), [v for v in s.verdicts if v.match.objective == o.name]) for s in scored
+            ]
+            self.biases[o.name] = learned(self.biases.get(o.name, Bias()), groups)
 
     def _extra(self, group: Group) -> dict[str, np.ndarray]:
         """[G] of each of the task's rewards from code that counts."""
@@ -89,48 +165,43 @@ class Evaluator:
             for prompt, our, their in zip(prompts, ours, theirs, strict=True)
             for a, b in zip(our, their, strict=True)
         ]
-        judged = self._judged([(prompt, (a, b), self.main) for prompt, a, b in met], self.head_to_head)
+        # always both orders: two players met once would be read in the same order every time
+        judged = self._judged(
+            [Asked(prompt=prompt, completions=(a, b), objective=self.main, plan=Plan()) for prompt, a, b in met]
+        )
         return [
             Meeting(prompt=prompt, ours=a, theirs=b, verdicts=verdicts, pair=_pair(prompt, verdicts))
             for (prompt, a, b), verdicts in zip(met, judged, strict=True)
         ]
 
-    def _judged(
-        self, asked: Sequence[tuple[Prompt, Sequence[Completion], Objective]], orders: str
-    ) -> list[tuple[Verdict, ...]]:
-        """One tournament each: the judge's verdicts, and after them those that need no judge."""
-        contests = [contest(prompt, completions, objective, orders) for prompt, completions, objective in asked]
-        found = iter(self.judge.judge([c for c in contests if c.matches]))
+    def _judged(self, asked: Sequence[Asked], *, canaries_from: int | None = None) -> list[tuple[Verdict, ...]]:
+        """One tournament each: the judge's verdicts, and after them those that need no judge.
+
+        With a seed to draw them from, canaries go to the judge among the matches, and no further.
+        """
+        bouts = [
+            Bout(contest=shown(each), plan=each.plan, seed=each.seed, bias=self.biases.get(each.objective.name, Bias()))
+            for each in asked
+        ]
+        canaries = [] if canaries_from is None else self._canaries(bouts, canaries_from)
+        found = hold(self.judge, [*bouts, *(Bout(contest=c.contest) for c in canaries)])
+        self.canaries = told(self.canaries, canaries, found[len(bouts) :])
         return [
-            (next(found) if each.matches else ()) + settled(each, completions)
-            for each, (_, completions, _) in zip(contests, asked, strict=True)
+            verdicts + forfeits(bout.contest.texts, objective=each.objective.name, undelivered=each.undelivered)
+            for each, bout, verdicts in zip(asked, bouts, found, strict=False)
         ]
 
-
-def contest(prompt: Prompt, completions: Sequence[Completion], objective: Objective, orders: str) -> Contest:
-    """The objective's section of each completion, and a round robin among those that have one."""
-    texts = tuple(section(c.text, objective.section) for c in completions)
-    showing = [i for i, text in enumerate(texts) if text is not None]
-    matches = round_robin(showing, orders=orders, objective=objective.name)
-    return Contest(prompt=prompt, objective=objective, texts=texts, matches=matches)
+    def _canaries(self, bouts: Sequence[Bout], seed: int) -> list[Canary]:
+        players = [sum(text is not None for text in b.contest.texts) for b in bouts]
+        n = sum(size(self.plan, k) for k in players)
+        contests = [b.contest for b in bouts]
+        return draw(contests, self.gold, rate=self.canary_rate, n_matches=n, seed=seed_for(seed, "canaries"))
 
 
-def settled(contest: Contest, completions: Sequence[Completion]) -> tuple[Verdict, ...]:
-    """The matches no judge is asked about.
-
-    A text against one with nothing to show wins with p = 1; two of the latter meet at 1/2. A completion that its
-    model failed to deliver forfeits nothing: its matches have no outcome.
-    """
-    verdicts = []
-    for i, j in combinations(range(len(completions)), 2):
-        match = Match(first=i, second=j, objective=contest.objective.name)
-        shows = [contest.texts[k] is not None for k in (i, j)]
-        if FAILED in (completions[i].finish_reason, completions[j].finish_reason):
-            verdicts.append(Verdict(match=match, p_first=None, how="text", failure="a completion was not delivered"))
-        elif not all(shows):
-            p_first = 0.5 if shows[0] == shows[1] else float(shows[0])
-            verdicts.append(Verdict(match=match, p_first=p_first, how="forfeit"))
-    return tuple(verdicts)
+def shown(asked: Asked) -> Contest:
+    """The objective's section of each completion: what there is to compare."""
+    texts = tuple(section(c.text, asked.objective.section) for c in asked.completions)
+    return Contest(prompt=asked.prompt, objective=asked.objective, texts=texts, matches=())
 
 
 def _pair(prompt: Prompt, verdicts: Sequence[Verdict]) -> Pair:

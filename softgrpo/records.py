@@ -77,6 +77,8 @@ class Objective:
     section: str = "answer"
     """the tag whose content is shown to the judge"""
     weight: float = 1.0
+    ties: bool = False
+    """a judge that is asked may call two texts equal"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,10 +107,43 @@ class Verdict:
     p_first: float | None
     """probability that the first text wins"""
     how: str
-    """`log_odds`, `scores`, `text`, `forfeit`, ..."""
+    """`log_odds`, `text`, `votes`, `scores`, `forfeit`, `undelivered`, ..."""
     reply: str = ""
     failure: str = ""
     usage: Usage = Usage()
+    """what was paid for it now; zero where the ledger knew it"""
+    mass: float | None = None
+    """probability that the judge gave to the labels together; None where it gave none"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LedgerEntry:
+    """One judgement as it is kept: what came back, what was read in it, what it cost."""
+
+    text: str
+    """the judge's own words; empty when nothing came"""
+    logprobs: Mapping[str, float] | None = None
+    """log-probabilities of the labels by what they meant, `first`, `second` and perhaps `tie`"""
+    failure: str = ""
+    finish_reason: str = "stop"
+    usage: Usage = Usage()
+    p_first: float | None = None
+    judge: str = ""
+    """who judged, as the judgement's key means it"""
+    seconds: float = 0.0
+    """from the call to the answer"""
+
+
+class Ledger(Protocol):
+    """Every judgement once, by its key. Called from any thread."""
+
+    def get(self, keys: Sequence[str]) -> dict[str, LedgerEntry]:
+        """What is known of these keys."""
+        ...
+
+    def put(self, key: str, entry: LedgerEntry) -> None:
+        """Keep a judgement; a failure under the same key is replaced, a verdict never."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -169,11 +204,13 @@ class Standing:
     n_opponents: np.ndarray
     """[G] opponents against which there is an outcome"""
     position_bias: float
-    """mean log-odds that the first text wins, over pairs judged in both orders; NaN when there are none"""
+    """log-odds for what is read first: the mean over pairs judged in both orders, or fitted; NaN when unknown"""
     n_unjudged: int
     """verdicts without a probability"""
     n_forfeits: int
     """texts that had nothing to show"""
+    n_cyclic_triads: int = 0
+    """triples of players that go a > b > c > a"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -188,6 +225,8 @@ class ScoredGroup:
     """[G] each, unweighted, by name"""
     rewards: np.ndarray
     """[G] the weighted sum; NaN where an objective has no score"""
+    stderrs: np.ndarray = field(default_factory=lambda: np.zeros(0))
+    """[G] what the tournaments leave uncertain of it; empty without a tournament"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -226,6 +265,8 @@ class Lesson:
     """[G] True where the completion is in the loss"""
     flat: bool
     """all rewards equal, or fewer than two: nothing to learn"""
+    reliability: float = float("nan")
+    """share of the rewards' variance that is no noise of the judge; NaN where that cannot be told"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from softgrpo.evaluator import FAILED, Evaluator
 from softgrpo.judging.scoring import ScoringJudge
 from softgrpo.rewards.format import section
+from softgrpo.tournament.schedule import Plan
 from softgrpo.tournament.winrate import win_rate
 from tests.fakes.builders import ANSWER, REASONING, completion, group, prompt, reply, task
 from tests.fakes.judges import ScriptedJudge, failing, prefers_first, skill_judge
@@ -191,7 +192,7 @@ def test_one_outcome_for_every_pair(texts):
 
 def test_balanced_orders_ask_half_as_often():
     judge = skill_judge(SKILL)
-    scored = score(judge, *map(reply, SKILL), orders="balanced")
+    scored = score(judge, *map(reply, SKILL), plan=Plan(orders="balanced"))
     assert len(scored.verdicts) == 6
     assert sum(len(c.matches) for c in judge.seen) == 6
 
@@ -201,7 +202,7 @@ def test_a_scoring_judge_is_not_asked_in_both_orders():
         def score(self, items):
             return np.array([len(item.text) for item in items], float)
 
-    scored = score(ScoringJudge("lengths", Lengths()), reply("a"), reply("aaa"), orders="both")
+    scored = score(ScoringJudge("lengths", Lengths()), reply("a"), reply("aaa"), plan=Plan(orders="both"))
     assert len(scored.verdicts) == 1
     assert scored.rewards[1] > 0 > scored.rewards[0]
 
@@ -230,7 +231,7 @@ def test_head_to_head_a_place_is_no_advantage():
 
 def test_head_to_head_a_place_is_no_advantage_with_balanced_orders_either():
     """Asked once per pair, a judge that always takes the first must not always be shown our text first."""
-    found = meet(prefers_first(), [[reply("a")]] * 40, [[reply("b")]] * 40, orders="balanced")
+    found = meet(prefers_first(), [[reply("a")]] * 40, [[reply("b")]] * 40, plan=Plan(orders="balanced"))
     rate = win_rate([m.pair for m in found])
     assert rate.low < 0.5 < rate.high
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -12,6 +13,7 @@ ROOT = Path(__file__).parents[1]
 def load(name: str):
     spec = importlib.util.spec_from_file_location(name, ROOT / "benchmarks" / f"{name}.py")
     module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # its dataclasses look there for their annotations
     spec.loader.exec_module(module)
     return module
 
@@ -30,6 +32,14 @@ def test_the_recorded_run_is_the_one_make_demo_does():
         assert recorded["args"][name] == (float(value) if isinstance(recorded["args"][name], float) else value), name
 
 
+def test_the_python_of_the_readme_runs(capsys):
+    import re
+
+    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+    exec(code, {})
+    assert capsys.readouterr().out.startswith("[0, ")
+
+
 def test_links_of_the_readme_lead_somewhere():
     import re
 
@@ -37,6 +47,21 @@ def test_links_of_the_readme_lead_somewhere():
     for target in re.findall(r"\]\(([^)#]+)\)", text):
         if not target.startswith("http"):
             assert (ROOT / target).exists(), target
+
+
+def test_the_judges_page_tells_the_recorded_experiment(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    recorded = json.loads((ROOT / "benchmarks" / "judge_hacking.json").read_text(encoding="utf-8"))
+    page = (ROOT / "docs" / "embedded_judge.md").read_text(encoding="utf-8")
+    assert load("judge_hacking").as_markdown(recorded) in page
+
+
+def test_the_page_on_tournaments_tells_what_was_recorded(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    recorded = json.loads((ROOT / "benchmarks" / "tournament_fidelity.json").read_text(encoding="utf-8"))
+    page = (ROOT / "docs" / "tournaments.md").read_text(encoding="utf-8")
+    assert load("tournament_fidelity").as_markdown(recorded) in page
+    assert all(target["met"] for target in recorded["targets"])
 
 
 def test_the_page_on_the_other_tasks_is_the_recorded_one():

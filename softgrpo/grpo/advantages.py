@@ -7,11 +7,12 @@ import numpy as np
 EPS = 1e-4
 
 
-def advantages(rewards_G: np.ndarray, *, scale: bool = True) -> np.ndarray:
+def advantages(rewards_G: np.ndarray, *, scale: bool = True, stderrs_G: np.ndarray | None = None) -> np.ndarray:
     """[G] reward less the group's mean, by default over its standard deviation + 1e-4 (Shao et al., 2024).
 
-    Completions without a reward (NaN) have no advantage (NaN) and do not count in the mean. Fewer than two rewards,
-    or all equal: zeros, nothing can be learned from such a group.
+    With the rewards' standard errors, all are shrunk by their reliability: a group on which the judge is guessing
+    moves nothing. Completions without a reward (NaN) have no advantage (NaN) and do not count in the mean. Fewer than
+    two rewards, or all equal: zeros, nothing can be learned from such a group.
 
     >>> advantages(np.array([2.0, 0.0, np.nan]), scale=False)
     array([ 1., -1., nan])
@@ -25,7 +26,27 @@ def advantages(rewards_G: np.ndarray, *, scale: bool = True) -> np.ndarray:
     rewards = rewards_G[known]
     centred = rewards - rewards.mean()
     out[known] = centred / (rewards.std(ddof=1) + EPS) if scale else centred
-    return out
+    return out if stderrs_G is None else out * reliability(rewards_G, stderrs_G)
+
+
+def reliability(rewards_G: np.ndarray, stderrs_G: np.ndarray) -> float:
+    """Share of the rewards' variance that is not noise, in [0, 1] (Kelley, 1927: true over observed variance).
+
+    Rewards without a known error are left out; where no error is known, the reliability is 1: nothing is known against
+    them.
+
+    >>> reliability(np.array([1.0, 0.0, -1.0]), np.array([0.5, 0.5, 0.5]))
+    0.75
+    >>> reliability(np.array([0.1, 0.0, -0.1]), np.array([0.5, 0.5, 0.5]))
+    0.0
+    """
+    known = np.isfinite(rewards_G) & np.isfinite(stderrs_G)
+    if known.sum() < 2:
+        return 1.0
+    variance = float(rewards_G[known].var(ddof=1))
+    if variance <= 0:
+        return 0.0
+    return float(np.clip(1 - (stderrs_G[known] ** 2).mean() / variance, 0.0, 1.0))
 
 
 def is_flat(rewards_G: np.ndarray) -> bool:

@@ -20,8 +20,10 @@ class Packed:
     """[B, T]"""
     position_ids: torch.Tensor
     """[B, T]"""
-    attention_mask: torch.Tensor
-    """[1, 1, T, T] True where a token sees another (tree), or [B, T] True on tokens (padded)"""
+    lengths: tuple[int, ...] = ()
+    """of the prompt and of each branch, in the order of the row (tree); empty for padded rows"""
+    tokens: torch.Tensor | None = None
+    """[B, T] True on tokens (padded)"""
     kept: torch.Tensor
     """[K] positions of the row at which logits are computed"""
     predictor: torch.Tensor
@@ -30,6 +32,15 @@ class Packed:
     """[N] the token that was drawn there"""
     row: torch.Tensor
     """[N] which completion it belongs to"""
+
+    @property
+    def attention_mask(self) -> torch.Tensor:
+        """[1, 1, T, T] True where a token sees another (tree), or [B, T] True on tokens (padded)."""
+        if self.tokens is not None:
+            return self.tokens
+        branch_T = torch.arange(len(self.lengths)).repeat_interleave(torch.tensor(self.lengths))
+        sees = (branch_T[None, :] == branch_T[:, None]) | (branch_T[None, :] == 0)
+        return sees.tril()[None, None]
 
 
 def pack_tree(prompt_ids: Sequence[int], completions: Sequence[Sequence[int]]) -> Packed:
@@ -44,10 +55,7 @@ def pack_tree(prompt_ids: Sequence[int], completions: Sequence[Sequence[int]]) -
     ([1, 2, 1], [1, 2, 3])
     """
     p = len(prompt_ids)
-    branch = torch.tensor([-1] * p + [i for i, c in enumerate(completions) for _ in c])
     positions = torch.tensor([*range(p), *(p + k for c in completions for k in range(len(c)))])
-    sees = (branch[None, :] == branch[:, None]) | (branch[None, :] == -1)
-    sees &= torch.ones(len(branch), len(branch), dtype=torch.bool).tril()
     predictor_position, start = [], p
     for c in completions:
         predictor_position += [p - 1, *range(start, start + len(c) - 1)]
@@ -56,11 +64,11 @@ def pack_tree(prompt_ids: Sequence[int], completions: Sequence[Sequence[int]]) -
     return Packed(
         input_ids=torch.tensor([[*prompt_ids, *(t for c in completions for t in c)]]),
         position_ids=positions[None],
-        attention_mask=sees[None, None],
+        lengths=(p, *(len(c) for c in completions)),
         kept=kept,
         predictor=predictor,
         target=torch.tensor([t for c in completions for t in c]),
-        row=branch[p:],
+        row=torch.tensor([i for i, c in enumerate(completions) for _ in c]),
     )
 
 
@@ -73,7 +81,7 @@ def pack_padded(prompt_ids: Sequence[int], completions: Sequence[Sequence[int]],
     return Packed(
         input_ids=torch.tensor(rows),
         position_ids=torch.arange(p + width).expand(len(rows), -1),
-        attention_mask=mask,
+        tokens=mask,
         kept=torch.arange(p - 1, p + width - 1),
         predictor=torch.tensor([i * width + k for i, c in enumerate(completions) for k in range(len(c))]),
         target=torch.tensor([t for c in completions for t in c]),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +16,18 @@ import numpy as np
 DATA = Path(__file__).parent / "data"
 ARRAYS = ("centre", "weights", "coherent_centre", "coherent_weights", "topic_centre", "topic_scale", "subject_centre")
 QUESTION = "\n\nIs this argument convincing? Answer:"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Strengths:
+    """Factors on what the parts may take off a score; fitted with the head, 1 is what the guards were written with."""
+
+    about: float = 1.0
+    """for being about something else"""
+    coherent: float = 1.0
+    """for reading like the small model's own text"""
+    guards: float = 1.0
+    """for what the guards find"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +56,8 @@ class Head:
     """of the head alone"""
     full_temperature: float
     """of the whole judge"""
+    strengths: Strengths = Strengths()
+    """of the whole judge's other parts"""
 
     def __call__(self, features: np.ndarray) -> np.ndarray:
         """[B] how convincing, from features [B, D]."""
@@ -65,6 +79,7 @@ class Head:
         from safetensors.numpy import save_file
 
         plain = {k: getattr(self, k) for k in ("mean_layers", "last_layers", "temperature", "full_temperature")}
+        plain["strengths"] = asdict(self.strengths)
         arrays = {k: getattr(self, k).astype(np.float32) for k in ARRAYS}
         path.parent.mkdir(parents=True, exist_ok=True)
         save_file(arrays, path, metadata={"head": json.dumps(plain), **notes})
@@ -80,4 +95,5 @@ def load_head(path: Path = DATA / "convincing.safetensors") -> Head:
         plain = json.loads(file.metadata()["head"])
         arrays = {key: file.get_tensor(key).astype(np.float64) for key in file.keys()}  # noqa: SIM118
     mean_layers, last_layers = tuple(plain.pop("mean_layers")), tuple(plain.pop("last_layers"))
-    return Head(mean_layers=mean_layers, last_layers=last_layers, **plain, **arrays)
+    strengths = Strengths(**plain.pop("strengths", {}))
+    return Head(mean_layers=mean_layers, last_layers=last_layers, strengths=strengths, **plain, **arrays)

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from softgrpo.errors import UserError
 from softgrpo.judging import guards
-from softgrpo.judging.convincing import QUESTION, Head, load_head
+from softgrpo.judging.convincing import QUESTION, Head, Strengths, load_head
 from softgrpo.judging.reading import follow, read
 from softgrpo.judging.scoring import Item, ScoringJudge
 
@@ -36,7 +37,7 @@ CREDIT_SOFTNESS = 0.3
 TOPIC_LAYERS = (8, 24)
 NEARNESS_WEIGHT = 5.0
 """nats that a cosine of one is worth, at each of these layers"""
-COHERENT_ENOUGH = -1.4
+COHERENT_ENOUGH = -1.2
 """standard deviations: a text that is this much like people's has nothing taken off"""
 COHERENT_SLOPE = 3.0
 """log-odds taken off per standard deviation that is missing"""
@@ -91,8 +92,11 @@ class EmbeddedScorer:
         """What each part adds to (or takes off) each text's score, by name, in log-odds before the temperature."""
         reading = read_for(self.model, self.head, [item.text for item in items])
         convincing, coherent = self.head(reading.features), self.head.coherent(reading.features)
-        measured = zip(items, convincing, coherent, self.aboutness(items), reading.fluency, strict=True)
-        return [combine(item, float(c), float(k), float(a), float(f)) for item, c, k, a, f in measured]
+        columns = (convincing, coherent, self.aboutness(items), reading.fluency, reading.endings)
+        return [
+            combine(item, Measured(*map(float, row)), self.head.strengths)
+            for item, *row in zip(items, *columns, strict=True)
+        ]
 
 
 class Aboutness:
@@ -157,19 +161,35 @@ def gain(gains: np.ndarray, content: np.ndarray) -> float:
     return float(np.clip(gains[content], -1.0, 5.0).mean()) if content.any() else 0.0
 
 
-def combine(item: Item, convincing: float, coherent: float, about: float, fluency: float) -> dict[str, float]:
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What the small model says of one text."""
+
+    convincing: float
+    coherent: float
+    about: float
+    fluency: float
+    ending: float
+    """how foreseeable the sentences' ends are"""
+
+
+def combine(item: Item, measured: Measured, strengths: Strengths) -> dict[str, float]:
     """The parts of one text's score from what was measured of it."""
+    about = measured.about
     argument = is_argument(item)
     found = guards.surface(item.text, item.prompt.subject if argument else "")
     parts = {name: -value for name, value in guards.penalties(found, is_argument=argument).items()}
-    parts["fluency"] = -guards.of_fluency(fluency, found.n_words)
+    parts["fluency"] = -guards.of_fluency(measured.fluency, found.n_words)
     if argument:
+        parts["fragments"] = -guards.of_fragments(found, measured.ending)
+        parts = {name: strengths.guards * value for name, value in parts.items()}
         shortfall = (ABOUT_ENOUGH - about) / ABOUT_SOFTNESS
-        parts["about"] = -ABOUT_SLOPE * ABOUT_SOFTNESS * float(np.logaddexp(0.0, shortfall))
-        bounded = CONVINCING_BOUND * math.tanh(convincing / CONVINCING_BOUND)
+        parts["about"] = -strengths.about * ABOUT_SLOPE * ABOUT_SOFTNESS * float(np.logaddexp(0.0, shortfall))
+        bounded = CONVINCING_BOUND * math.tanh(measured.convincing / CONVINCING_BOUND)
         on_subject = 1 / (1 + math.exp((CREDIT_FROM - about) / CREDIT_SOFTNESS))
         parts["convincing"] = bounded * on_subject if bounded > 0 else bounded
-        parts["coherent"] = -COHERENT_SLOPE * min(COHERENT_RANGE, max(0.0, COHERENT_ENOUGH - coherent))
+        missing = min(COHERENT_RANGE, max(0.0, COHERENT_ENOUGH - measured.coherent))
+        parts["coherent"] = -strengths.coherent * COHERENT_SLOPE * missing
         return parts
     parts["about"] = OTHER_ABOUT_SLOPE * min(about, OTHER_ABOUT_BOUND)
     if isinstance(ingredients := item.prompt.meta.get("ingredients"), list):

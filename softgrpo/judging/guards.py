@@ -15,6 +15,7 @@ from softgrpo.judging.lexicon import ADDRESS, FUNCTION_WORDS, STOCK_WORDS
 
 _WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
 _SENTENCE = re.compile(r"[^.!?\n]+")
+_ENDED = re.compile(r"([^.!?\n]+)([.!?\n]?)")
 
 
 def words(text: str) -> list[str]:
@@ -189,15 +190,38 @@ SUBORDINATORS = frozenset(
 )
 
 
+CONTINUING = SUBORDINATORS | frozenset(
+    """after and as at before but by for from in into like nor on or over that through to under who whom with
+    without""".split()
+)
+"""words after a comma that do not open a main clause"""
+
+
 def _fragments(text: str) -> float:
-    """Share of sentences that open with a subordinator and go on without a comma to set off a main clause.
+    """Share of sentences that open with a subordinator and set off no part that could be a main clause.
 
     >>> _fragments("When a ride is free. When it is free, people ride."), _fragments("If you go I go too, of course.")
     (0.5, 0.0)
+    >>> _fragments("While someone pays, and others who ride. When did that help?")
+    0.5
     """
-    sentences = [w for w in (_SENTENCE.findall(text)) if words(w)]
-    loose = [s for s in sentences if words(s)[0] in SUBORDINATORS and "," not in s and ";" not in s]
+    sentences = [(words(m[1]), m) for m in _ENDED.finditer(text) if words(m[1])]
+    loose = [
+        m
+        for found, m in sentences
+        if _opener(found) in SUBORDINATORS and m[2] != "?" and all(map(_goes_on, re.split("[,;:]", m[1])[1:]))
+    ]
     return len(loose) / max(1, len(sentences))
+
+
+def _opener(found: list[str]) -> str:
+    return found[1] if found[0] == "even" and len(found) > 1 else found[0]
+
+
+def _goes_on(part: str) -> bool:
+    """Whether what follows a comma goes on with a clause instead of opening the main one."""
+    found = words(part)
+    return not found or found[0] in CONTINUING
 
 
 def _same_openings(text: str) -> int:
@@ -218,11 +242,17 @@ ENOUGH_NEW = 4
 ENOUGH_DENSITY = 0.06
 """of those per word"""
 FILLER_SLOPE = 40.0
-FRAGMENTS = 8.0
-"""for a text that is nothing but fragments, less what people's comments have"""
+FRAGMENTS_ENOUGH = 0.2
+"""the share of fragments that people's comments have"""
+FRAGMENTS_MANY = 8.0
+"""per share of fragments beyond a half"""
+UNFORESEEN = 6.0
+"""per share of fragments beyond enough, and per nat that the sentences' ends are less to be foreseen than"""
+ENDING_ENOUGH = -1.5
 REFRAIN = 1.0
+"""per sentence that opens like two earlier ones, in a text of fragments"""
 FULL_DENSITY = 0.2
-THIN_SLOPE = 3.0
+THIN_SLOPE = 6.0
 """a gentle pull towards texts that say more, below the density of ordinary comments"""
 
 
@@ -239,9 +269,7 @@ def penalties(found: Surface, *, is_argument: bool = True) -> dict[str, float]:
         "filler": FILLER_SLOPE * under(found.density, ENOUGH_DENSITY) + THIN_SLOPE * under(found.density, FULL_DENSITY),
         "repeated": 15.0 * under(found.distinct_2, 0.85)
         + 10.0 * under(found.distinct_content, 0.65 if is_argument else 0.5)
-        + 5.0 * over(found.sentence_overlap, 0.45)
-        + REFRAIN * min(found.same_openings, 3),
-        "fragments": FRAGMENTS * over(found.fragments, 0.2 if is_argument else 0.5),
+        + 5.0 * over(found.sentence_overlap, 0.45),
         "copied": 6.0 * found.copied + 10.0 * over(found.motion_share, 0.45),
         "salad": 20.0 * under(found.function_share, 0.3 if is_argument else 0.2)
         + 15.0 * over(found.function_share, 0.8),
@@ -256,3 +284,19 @@ def of_fluency(mean_logprob: float, n_words: int) -> float:
     if n_words < 4:
         return 0.0
     return 2.5 * min(4.0, max(0.0, -6.6 - mean_logprob)) + 3.0 * max(0.0, mean_logprob + 2.6)
+
+
+def of_fragments(found: Surface, ending: float) -> float:
+    """What is taken off clauses without a main clause, and for opening with them again and again.
+
+    People write such sentences now and then. Most is taken off where the model, too, would not have ended them there:
+    `ending` is the mean log-probability of the sentences' ends.
+
+    >>> when = surface("When a car stays outside. When the trees. When noise kills.")
+    >>> of_fragments(when, -4.0) > of_fragments(when, -1.0) > of_fragments(surface("Noise kills."), -4.0)
+    True
+    """
+    over = max(0.0, found.fragments - FRAGMENTS_ENOUGH)
+    unforeseen = min(1.5, max(0.0, ENDING_ENOUGH - ending))
+    many = FRAGMENTS_MANY * max(0.0, found.fragments - 0.5)
+    return UNFORESEEN * over * unforeseen + many + REFRAIN * min(found.same_openings, 3) * (over > 0)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from softgrpo.errors import UserError
+from softgrpo.judging.keys import SECRET
 from softgrpo.model_interface import load_model
 from softgrpo.models.names import EMBEDDED, parse
-from softgrpo.records import Judge
+from softgrpo.records import Judge, Ledger
 
 PARTS = ("", "likelihood", "convincing", "prompt")
 
@@ -18,14 +19,29 @@ def check_judge(name: str) -> None:
         raise UserError(f"unknown judge {name!r}; choose from embedded, {known}")
 
 
-def load_judge(name: str, *, dtype: str = "auto", device: str = "auto") -> Judge:
-    """`embedded` and its parts score texts; other local models weigh two labels; API models write one."""
+def load_judge(
+    name: str,
+    *,
+    dtype: str = "auto",
+    device: str = "auto",
+    votes: int = 1,
+    ledger: Ledger | None = None,
+    secret: bytes = SECRET,
+) -> Judge:
+    """`embedded` and its parts score texts; other local models weigh two labels; API models are asked for one.
+
+    `votes`: how often an API model that gives no probabilities is sampled. `secret`: of the run, from which the
+    fences around the texts are drawn.
+    """
     from softgrpo.judging.embedded import embedded_judge
-    from softgrpo.judging.prompt_judge import LogOddsJudge, TextJudge
+    from softgrpo.judging.log_odds_judge import LogOddsJudge
+    from softgrpo.judging.text_judge import TextJudge
 
     check_judge(name)
     parsed = parse(name)
     model = load_model(name, dtype=dtype, device=device)
     if parsed.provider == EMBEDDED and parsed.name != "prompt":
         return embedded_judge(model, parsed.name)
-    return LogOddsJudge(name, model) if parsed.is_local else TextJudge(name, model)
+    if parsed.is_local:
+        return LogOddsJudge(name, model, ledger=ledger, secret=secret)
+    return TextJudge(name, model, votes=votes, ledger=ledger, secret=secret)

@@ -13,6 +13,9 @@ import numpy as np
 import torch
 
 TOKENS_AT_ONCE = 4096
+ENDS = frozenset(".!?")
+EXPECTED_ENDING = -1.3
+"""nats: how foreseeable the end of an ordinary sentence is"""
 LONGEST = 1024
 """tokens of a text that are read; what follows is left out, and the guards still see it"""
 
@@ -25,6 +28,9 @@ class Reading:
     """[B, (mean layers + last layers) * H] means over the text, then the states at the question's last token"""
     fluency: np.ndarray
     """[B] mean log-probability per token of the text, from its second token on; 0 for texts of one token or none"""
+    endings: np.ndarray
+    """[B] the same over the tokens that end a sentence, `EXPECTED_ENDING` counted in once; low for sentences that
+    stop where they had to go on"""
 
 
 @torch.inference_mode()
@@ -36,7 +42,7 @@ def read(
     asked = _encode(model, question)
     width = model.module.config.hidden_size
     features = np.zeros((len(texts), len(mean_layers) + len(last_layers), width))
-    fluency = np.zeros(len(texts))
+    fluency, endings = np.zeros(len(texts)), np.full(len(texts), EXPECTED_ENDING)
     for rows, ids_BT, mask_BT, lengths in model._batches([e + asked for e in encoded], TOKENS_AT_ONCE):
         out = model.module.get_decoder()(input_ids=ids_BT, attention_mask=mask_BT, output_hidden_states=True)
         for b, i in enumerate(rows):
@@ -49,7 +55,20 @@ def read(
         for i in rows:
             values = [next(logprobs) for _ in range(len(encoded[i]) - 1)]
             fluency[i] = float(np.mean(values)) if values else 0.0
-    return Reading(features=features.reshape(len(texts), features.shape[1] * width), fluency=fluency)
+            ends = [values[t - 1] for t in _sentence_ends(model, encoded[i])]
+            endings[i] = (sum(ends) + EXPECTED_ENDING) / (len(ends) + 1)
+    features = features.reshape(len(texts), features.shape[1] * width)
+    return Reading(features=features, fluency=fluency, endings=endings)
+
+
+def _sentence_ends(model: Any, ids: Sequence[int]) -> list[int]:
+    """Where a full stop, exclamation or question mark follows a word and closes it; dots within numbers do not."""
+    pieces = model.tokenizer.batch_decode([[i] for i in ids])
+    return [
+        t
+        for t in range(1, len(pieces))
+        if pieces[t][0:1] in ENDS and pieces[t - 1][-1:].isalnum() and not "".join(pieces[t + 1 : t + 2])[0:1].isalnum()
+    ]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

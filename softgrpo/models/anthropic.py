@@ -20,6 +20,10 @@ class AnthropicModel(APIModel):
 
     negotiable = frozenset({"temperature", "output_config"})
 
+    @property
+    def means(self) -> tuple[str, ...]:
+        return ("json", "text")
+
     def _open(self, key: str) -> Any:
         root = self.base_url.removesuffix("/v1")  # the SDK's paths begin with it
         return self._sdk.AsyncAnthropic(api_key=key, base_url=root, max_retries=0, timeout=self.timeout)

@@ -11,14 +11,19 @@ from typing import Any
 
 from softgrpo.errors import UserError
 from softgrpo.models import background
-from softgrpo.models.api_calls import APICalls, Call, Reply
+from softgrpo.models.api_calls import APICalls
 from softgrpo.models.api_errors import STOPS, APIStop, Failure, Meaning, UnreadableReply
+from softgrpo.models.calls import Call, OnReply, Reply
 from softgrpo.models.names import PROVIDERS, ModelName
 from softgrpo.records import Completion, Message, Sampling
 
 __all__ = ["APIModel", "APIStop", "Reply"]
 
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
+MEANS = ("logprobs", "json", "text")
+"""ways to ask for a verdict, best first: by the first token's probabilities, by a JSON schema, in plain words"""
+NO_DECISIONS = "no decisions"
+"""begins the failure of a call for `choices` that the service, or this model, does not answer"""
 CHECK_TIMEOUT = 15.0
 CHECK_ATTEMPTS = 3
 PROBE_TOKENS = 16
@@ -54,6 +59,16 @@ class APIModel(APICalls):
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.name!r}, {self.base_url!r})"
 
+    @property
+    def identity(self) -> str:
+        """Who answers: provider:name@address."""
+        return f"{self.model.provider}:{self.model.name}@{self.base_url}"
+
+    @property
+    def means(self) -> tuple[str, ...]:
+        """Ways to ask this service for a verdict, best first; which of them it knows is found by asking."""
+        return MEANS
+
     def generate(self, chats: Sequence[Sequence[Message]], sampling: Sampling) -> list[list[Completion]]:
         """`sampling.n` completions of each chat, each a request of its own; `sampling.prefill` is not sent.
 
@@ -70,7 +85,13 @@ class APIModel(APICalls):
             for i, chat in enumerate(chats)
             for j in range(sampling.n)
         ]
-        completions = [as_completion(reply) for reply in self.run(calls)]
+        try:
+            replies = self.run(calls)
+        except APIStop as stop:  # what has come is paid for: who catches this can keep it
+            came = [as_completion(reply or Reply(failure="not asked")) for reply in stop.replies]
+            stop.completions = [came[i : i + sampling.n] for i in range(0, len(came), sampling.n)]
+            raise
+        completions = [as_completion(reply) for reply in replies]
         return [completions[i : i + sampling.n] for i in range(0, len(completions), sampling.n)]
 
     def ask(
@@ -80,6 +101,7 @@ class APIModel(APICalls):
         max_tokens: int,
         temperature: float = 0.0,
         schema: Mapping[str, Any] | None = None,
+        on_reply: OnReply | None = None,
     ) -> list[Reply]:
         """One reply per chat, in order; a failed call is a reply that says why.
 
@@ -89,12 +111,17 @@ class APIModel(APICalls):
             [
                 Call(chat=chat, max_tokens=max_tokens, temperature=temperature, logprobs=schema is None, schema=schema)
                 for chat in chats
-            ]
+            ],
+            on_reply=on_reply,
         )
 
-    def run(self, calls: Sequence[Call]) -> list[Reply]:
-        """One reply per call, in order. Raises `APIStop` when no call can succeed; it holds the replies so far."""
-        return background.run(self._run(calls))
+    def run(self, calls: Sequence[Call], on_reply: OnReply | None = None) -> list[Reply]:
+        """One reply per call, in order. Raises `APIStop` when no call can succeed; it holds the replies so far.
+
+        `on_reply` hears of each reply, with the place of its call, before the others are there: what is paid for can be
+        kept at once. It runs on the thread of the event loop, and what it raises ends the batch.
+        """
+        return background.run(self._run(calls, on_reply))
 
     def check(self) -> list[str]:
         """Before a run: the service answers, takes the key and knows the model. Returns what to be warned of.

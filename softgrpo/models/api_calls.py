@@ -1,13 +1,15 @@
 """Calls to a service: many at once, in order, each attempted until there is a reply or a reason to give up.
 
-This is the only layer that retries: the SDKs' own retries are off. A rate limit holds back every call, other faults
-only their own. When one call learns that none can succeed, those in flight are awaited and no other is sent.
+This is the only layer that retries: the SDKs' own retries are off. A rate limit holds back every call and halves the
+number in flight, other faults hold back only their own call. When one call learns that none can succeed, or that the
+budget is used up, those in flight are awaited and no other is sent.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import logging
 import os
 import random
@@ -18,42 +20,26 @@ from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
 from softgrpo.errors import UserError
-from softgrpo.models.api_errors import FAULTS, STOPS, APIStop, Failure, Meaning, UnreadableReply, read_failure
+from softgrpo.models.api_errors import (
+    FAULTS,
+    OVERLOADED,
+    RATE_LIMITED,
+    STOPS,
+    APIStop,
+    Failure,
+    Meaning,
+    UnreadableReply,
+    read_failure,
+)
+from softgrpo.models.calls import Call, OnReply, Purse, Reply, add, most_tokens
+from softgrpo.models.limiter import Limiter
 from softgrpo.models.names import PROVIDERS, ModelName, address, hide_userinfo
-from softgrpo.records import Message, Usage
+from softgrpo.records import Usage
 
 log = logging.getLogger(__name__)
 
 LONGEST_PAUSE = 30.0  # seconds between two attempts, unless the server asks for more
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reply:
-    """The answer to one call, or why there is none."""
-
-    text: str = ""
-    failure: str = ""
-    """empty when the call succeeded"""
-    finish_reason: str = "stop"
-    """`stop` or `length`"""
-    logprobs: Mapping[str, float] | None = None
-    """the likeliest first tokens and their log-probabilities; None where the service gives none"""
-    usage: Usage = field(default_factory=Usage)
-    """of all attempts together; `requests` counts the attempts"""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Call:
-    """One request as the caller means it."""
-
-    chat: Sequence[Message]
-    max_tokens: int
-    temperature: float
-    seed: int | None = None
-    logprobs: bool = False
-    """ask for the log-probabilities of the first token"""
-    schema: Mapping[str, Any] | None = None
-    """the JSON schema that the reply must follow"""
+ROOM_CHECK = 0.02  # seconds between two looks whether attempts under way have left room in the budget
 
 
 @dataclass(slots=True)
@@ -62,6 +48,16 @@ class _Batch:
 
     stopped: asyncio.Event = field(default_factory=asyncio.Event)
     stop: APIStop | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Attempt:
+    """What came of one request: a reply or a failure."""
+
+    reply: Reply = field(default_factory=Reply)
+    failure: Failure | None = None
+    usage: Usage | None = None
+    """None when nobody said what it used"""
 
 
 class APICalls:
@@ -94,8 +90,10 @@ class APICalls:
         self._sdk = sdk
         self._faults = (*FAULTS, sdk.APIStatusError, sdk.APIConnectionError)
         self._jitter = random.Random()  # of its own: the run's random numbers stay what they were
-        self._opened: tuple[Any, Any, asyncio.Semaphore] | None = None  # loop, client, slots
-        self._not_before = 0.0  # on the loop's clock
+        self.budget: Purse | None = None
+        """asked before each attempt"""
+        self._opened: tuple[Any, Any, Limiter] | None = None  # loop, client, slots
+        self._turns = itertools.count()
 
     # What a provider's file says.
 
@@ -121,14 +119,15 @@ class APICalls:
 
     # The machinery.
 
-    async def _run(self, calls: Sequence[Call]) -> list[Reply]:
+    async def _run(self, calls: Sequence[Call], on_reply: OnReply | None = None) -> list[Reply]:
         client, slots = self._client()
         replies: list[Reply | None] = [None] * len(calls)
         batch = _Batch()
 
         async def answer(i: int) -> None:
-            async with slots:
-                replies[i] = await self._answer(client, calls[i], batch)
+            reply = replies[i] = await self._answer(client, slots, calls[i], batch)
+            if reply is not None and on_reply is not None:
+                on_reply(i, reply)
 
         tasks = [asyncio.ensure_future(answer(i)) for i in range(len(calls))]
         try:
@@ -141,57 +140,94 @@ class APICalls:
             raise batch.stop
         return [reply for reply in replies if reply is not None]
 
-    async def _answer(self, client: Any, call: Call, batch: _Batch) -> Reply | None:
+    async def _answer(self, client: Any, slots: Limiter, call: Call, batch: _Batch) -> Reply | None:
         """Attempts until there is a reply or a reason to give up; None when the batch was stopped."""
-        spent = Usage()
-        attempts = empty_replies = 0
-        while await self._may_send(batch):
-            body = self._body(call)
-            attempts += 1
-            cost = Usage(requests=1)
+        clock = asyncio.get_running_loop().time
+        turn, spent = next(self._turns), Usage()
+        attempts = limited = empty_replies = 0
+        began = clock()
+        while await slots.enter(turn, batch.stopped):
             try:
-                reply = self._readable(await asyncio.wait_for(self._send(client, body), self.timeout))
-            except self._faults as error:
-                failure = self._failure(error, body)
-            else:
-                cost = replace(reply.usage, requests=1)
-                failure = Failure(meaning=Meaning.AGAIN, message="empty reply")
-                if reply.text.strip() or reply.failure:
-                    self.usage = add(self.usage, cost)
-                    return replace(reply, usage=add(spent, cost))
-                empty_replies += 1
+                body = self._body(call)
+                held = await self._reserve(call, body, slots, batch)
+                if batch.stop is not None:
+                    return None
+                attempt = await self._attempt(client, slots, body, held)
+            finally:
+                slots.leave()
+            cost = replace(attempt.usage or Usage(), requests=1)
             spent, self.usage = add(spent, cost), add(self.usage, cost)
+            failure = attempt.failure
+            if failure is None:
+                if attempt.reply.text.strip() or attempt.reply.failure:
+                    return replace(attempt.reply, usage=spent)
+                failure = Failure(meaning=Meaning.AGAIN, message="empty reply")
+                empty_replies += 1
 
             if failure.meaning is Meaning.REFUSED_PARAMETER:
                 self._learn(failure, body)
                 if self._body(call) != body:  # also when another call has learned it meanwhile
-                    attempts -= 1
                     continue
-            if failure.meaning in STOPS or (failure.wait or 0) > self.max_wait:
-                batch.stop = batch.stop or self._stop(failure)
-                batch.stopped.set()
+            attempts += 1
+            if failure.status == RATE_LIMITED and failure.meaning is Meaning.AGAIN:
+                attempts, limited = attempts - 1, limited + 1  # the service's pace is no fault of the call
+            too_long = limited and clock() - began > self.max_wait
+            if failure.meaning in STOPS or (failure.wait or 0) > self.max_wait or too_long:
+                self._end(batch, slots, self._stop(failure))
                 return None
             # an empty reply is paid for: it is asked for once more, not six times
             if failure.meaning is not Meaning.AGAIN or attempts >= self.max_attempts or empty_replies > 1:
                 return Reply(failure=self._clean(failure.message), usage=spent)
-            await self._pause(failure, attempts, batch)
+            await self._sleep(self._pause(failure, attempts + limited), batch)
         return None
 
-    async def _may_send(self, batch: _Batch) -> bool:
-        """Waits while a rate limit holds; False when the batch was stopped, also before a first attempt."""
-        clock = asyncio.get_running_loop().time
-        while batch.stop is None and (rest := self._not_before - clock()) > 0:
-            await self._sleep(rest * self._jitter.uniform(1.0, 1.1) + 0.001, batch)
-        return batch.stop is None
+    async def _attempt(self, client: Any, slots: Limiter, body: dict[str, Any], held: Any) -> _Attempt:
+        """One request; its slot and its share of the budget hear what came of it."""
+        sent_in, usage = slots.round, None
+        try:
+            async with asyncio.timeout(self.timeout):
+                payload = await self._send(client, body)
+            reply = self._readable(payload)
+            usage = reply.usage if reply.usage.input_tokens else None  # some services do not say
+            slots.went_well()
+            return _Attempt(reply=reply, usage=reply.usage)
+        except self._faults as error:
+            failure = self._failure(error, body)
+            usage = Usage() if failure.unbilled else None  # where no answer came it may have been billed
+            wait = (failure.wait or 0.0) * self._jitter.uniform(1.0, 1.1)
+            if failure.status in (RATE_LIMITED, OVERLOADED) and wait <= self.max_wait:  # a longer one ends the batch
+                slots.was_limited(sent_in, asyncio.get_running_loop().time() + wait)
+            return _Attempt(failure=failure, usage=usage)
+        finally:
+            if self.budget is not None and held is not None:
+                self.budget.settle(self.model, held, usage)
 
-    async def _pause(self, failure: Failure, attempts: int, batch: _Batch) -> None:
-        """After a failed attempt: our back-off, and never less than the server asks for."""
-        seconds = min(self.backoff * 2 ** (attempts - 1), LONGEST_PAUSE) * self._jitter.uniform(0.5, 1.0)
-        if failure.wait is not None:
-            seconds = max(seconds, failure.wait * self._jitter.uniform(1.0, 1.1) + 0.001)
-            if failure.status == 429:
-                self._not_before = max(self._not_before, asyncio.get_running_loop().time() + failure.wait)
-        await self._sleep(seconds, batch)
+    async def _reserve(self, call: Call, body: Mapping[str, Any], slots: Limiter, batch: _Batch) -> Any:
+        """Room for one attempt in the budget; without it the batch ends, once nothing under way can leave any."""
+        if self.budget is None:
+            return None
+        most = Usage(input_tokens=most_tokens(body), output_tokens=call.max_tokens)
+        while batch.stop is None:
+            if (held := self.budget.reserve(self.model, most)) is not None:
+                return held
+            if not self.budget.is_waiting:
+                self._end(batch, slots, self.budget.reached())
+            await self._sleep(ROOM_CHECK, batch)
+        return None
+
+    def _end(self, batch: _Batch, slots: Limiter, stop: APIStop) -> None:
+        """Nothing more of the batch is sent."""
+        batch.stop = batch.stop or stop
+        batch.stopped.set()
+        slots.dismiss(batch.stopped)
+
+    def _pause(self, failure: Failure, tries: int) -> float:
+        """Seconds after a failed attempt: our back-off, and never less than the server asks for."""
+        seconds = min(self.backoff * 2 ** min(tries - 1, 16), LONGEST_PAUSE) * self._jitter.uniform(0.5, 1.0)
+        if failure.wait is None:
+            return seconds
+        asked = failure.wait * self._jitter.uniform(1.0, 1.1) + 0.001
+        return asked if failure.status == RATE_LIMITED else max(seconds, asked)
 
     async def _sleep(self, seconds: float, batch: _Batch) -> None:
         with contextlib.suppress(asyncio.TimeoutError):
@@ -225,11 +261,11 @@ class APICalls:
             f"model {self.name!r}: {what} at {hide_userinfo(self.base_url)} ({self._clean(failure.message)}); {remedy}"
         )
 
-    def _client(self) -> tuple[Any, asyncio.Semaphore]:
+    def _client(self) -> tuple[Any, Limiter]:
         """The client and the slots of the loop that runs now."""
         loop = asyncio.get_running_loop()
         if self._opened is None or self._opened[0] is not loop:
-            self._opened = (loop, self._open(self._key() or "none"), asyncio.Semaphore(self.max_concurrency))
+            self._opened = (loop, self._open(self._key() or "none"), Limiter(self.max_concurrency))
         return self._opened[1:]
 
     def _key(self) -> str:
@@ -248,16 +284,3 @@ class APICalls:
     @property
     def _host(self) -> str:
         return urlsplit(self.base_url).hostname or ""
-
-
-def add(a: Usage, b: Usage) -> Usage:
-    """Both together.
-
-    >>> add(Usage(input_tokens=3, requests=1), Usage(input_tokens=4, output_tokens=1, requests=1))
-    Usage(input_tokens=7, output_tokens=1, requests=2)
-    """
-    return Usage(
-        input_tokens=a.input_tokens + b.input_tokens,
-        output_tokens=a.output_tokens + b.output_tokens,
-        requests=a.requests + b.requests,
-    )

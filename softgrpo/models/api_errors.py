@@ -24,6 +24,12 @@ class APIStop(UserError):
 
     replies: Sequence[Any] = ()
     """what had been answered until then, in the order of the calls; None where nothing was"""
+    completions: Sequence[Sequence[Any]] = ()
+    """the same of a model that wrote texts: a row for each chat, `failed` where nothing was"""
+
+
+class BudgetReached(APIStop):
+    """The next call may cost more than is left of the budget."""
 
 
 class UnreadableReply(Exception):
@@ -59,10 +65,14 @@ class Failure:
     """seconds that the server asks to wait"""
     parameters: tuple[str, ...] = ()
     """sent parameters that the server refuses by name, of those that can be left out or renamed"""
+    unbilled: bool = False
+    """the server said no, or was never reached: nobody pays for the attempt"""
 
 
 FAULTS = (UnreadableReply, json.JSONDecodeError, UnicodeDecodeError, TimeoutError, asyncio.TimeoutError)
 """a service's faults, beside the two kinds that its SDK raises; any other error is a mistake of ours"""
+RATE_LIMITED, OVERLOADED = 429, 529
+"""what asks for fewer calls; a plain 500 does not"""
 
 
 def read_failure(error: Exception, negotiable: Iterable[str]) -> Failure:
@@ -80,14 +90,16 @@ def read_failure(error: Exception, negotiable: Iterable[str]) -> Failure:
             status=status,
             wait=retry_after(answer.response.headers, time.time()),
             parameters=parameters,
+            unbilled=True,
         )
+    unreached = type(error.__cause__).__name__ in ("ConnectError", "ConnectTimeout")
     if isinstance(error, (TimeoutError, asyncio.TimeoutError)) or type(error).__name__ == "APITimeoutError":
         message = "no answer in time"
     elif isinstance(error, FAULTS):
         message = f"unreadable answer: {error}"
     else:
         message = f"no connection: {error.__cause__ or error}".rstrip(": ")
-    return Failure(meaning=Meaning.AGAIN, message=message)
+    return Failure(meaning=Meaning.AGAIN, message=message, unbilled=unreached)
 
 
 def read_status(status: int, body: Any, negotiable: Iterable[str] = ()) -> tuple[Meaning, tuple[str, ...]]:

@@ -1,17 +1,24 @@
 """Drawing completions from a causal language model on this machine.
 
-The prompt is computed once and its cache shared by all its completions; a token is drawn by inverse CDF, whose
-uniform numbers are fixed beforehand for each row and position, so that a row's text does not depend on which other
-rows have ended. `B` rows, `L` prompt length, `V` vocabulary.
+The prompt is computed once and its keys shared by all its completions; a row that has ended gives its place to one that
+waits. A token is drawn by inverse CDF, whose uniform numbers are fixed beforehand for each row and position, so that a
+row's text does not depend on which other rows have ended. `N` rows in all, `B` rows of the batch, `T` tokens of a row,
+`V` vocabulary.
 """
 
 from __future__ import annotations
 
+import warnings
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
+
+ROWS_AT_ONCE = 64
+BLOCK = 256
+"""tokens of the vocabulary that are summed before they are searched"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,96 +42,114 @@ def sample(
     end_ids: frozenset[int],
     pad_id: int,
     seed: int,
+    rows_at_once: int | None = None,
 ) -> list[list[Drawn]]:
     """`n` continuations of each prompt. Temperature 0 takes the likeliest token (log-probability at temperature 1)."""
-    from softgrpo.models.roomy_cache import roomy_cache
+    from softgrpo.models.forest import reads_forests
+    from softgrpo.models.packed_weights import packed_weights
+    from softgrpo.models.plain_rows import PlainRows
+    from softgrpo.models.shared_rows import SharedRows
 
-    device = module.device
-    ids_BL, mask_BL = left_padded(prompts, pad_id, device)
-    positions_BL = (mask_BL.cumsum(1) - 1).clamp(min=0)
-    out = module(
-        input_ids=ids_BL,
-        attention_mask=mask_BL,
-        position_ids=positions_BL,
-        past_key_values=roomy_cache(module.config),
-        use_cache=True,
-        logits_to_keep=1,
-    )
-    cache = out.past_key_values
-    cache.batch_repeat_interleave(n)
-    logits_BV = out.logits[:, -1].repeat_interleave(n, 0)
-    mask_BL = mask_BL.repeat_interleave(n, 0)
-    next_position_B = positions_BL[:, -1].repeat_interleave(n, 0) + 1
-
-    rows = len(prompts) * n
     generator = torch.Generator().manual_seed(seed)
-    uniform_BT = torch.rand(rows, max_tokens, generator=generator, dtype=torch.float64).to(device)
-    tokens_BT = torch.full((rows, max_tokens), pad_id, device=device)
-    logprobs_BT = torch.zeros(rows, max_tokens, device=device)
-    lengths_B = torch.zeros(rows, dtype=torch.long, device=device)
-    ended_B = torch.zeros(rows, dtype=torch.bool, device=device)
-    ends = torch.tensor(sorted(end_ids), device=device)
-    live = torch.arange(rows, device=device)  # which row each row of the batch is
-    running = torch.ones(rows, dtype=torch.bool, device=device)  # which rows of the batch still go on
+    uniform_NT = torch.rand(len(prompts) * n, max_tokens, generator=generator, dtype=torch.float64).to(module.device)
+    ends = torch.tensor(sorted(end_ids), dtype=torch.long, device=module.device)
+    rows_at_once = rows_at_once or ROWS_AT_ONCE
+    options: dict[str, Any] = dict(temperature=temperature, ends=ends, rows_at_once=rows_at_once)
+    of_row = [p for p in range(len(prompts)) for _ in range(n)]
+    if reads_forests(module):
+        with packed_weights(module, min(rows_at_once, len(of_row)), steps=max_tokens):
+            drawn = _drawn(SharedRows(module, prompts), of_row, uniform_NT, **options)
+    else:
+        warnings.warn("this model's attention is its own: rows do not share a prompt's keys (slower)", stacklevel=2)
+        drawn, each = [], max(1, rows_at_once // n)
+        for start in range(0, len(prompts), each):
+            batch = PlainRows(module, prompts[start : start + each], pad_id)
+            rows = range(start * n, min((start + each), len(prompts)) * n)
+            drawn += _drawn(batch, [of_row[i] - start for i in rows], uniform_NT[rows.start : rows.stop], **options)
+    return [drawn[i : i + n] for i in range(0, len(drawn), n)]
 
-    for t in range(max_tokens):
-        token_B, logprob_B = draw(logits_BV, uniform_BT[live, t], temperature)
-        going = live[running]
-        tokens_BT[going, t] = token_B[running]
-        logprobs_BT[going, t] = logprob_B[running]
-        lengths_B[going] = t + 1
-        at_end = torch.isin(token_B, ends) & running
-        ended_B[live[at_end]] = True
-        running = running & ~at_end
-        n_running = int(running.sum())
-        if n_running == 0 or t == max_tokens - 1:
+
+def _drawn(
+    batch: Any,
+    of_row: Sequence[int],
+    uniform_NT: torch.Tensor,
+    *,
+    temperature: float,
+    ends: torch.Tensor,
+    rows_at_once: int,
+) -> list[Drawn]:
+    """Every row to its end; `of_row` names the prompt of each of the N rows."""
+    device, (n_rows, limit) = uniform_NT.device, uniform_NT.shape
+    at_once = min(n_rows, rows_at_once) if batch.refills else n_rows
+    waiting = deque(range(at_once, n_rows))
+    tokens_NT = torch.zeros(n_rows, limit + 1, dtype=torch.long, device=device)  # the last column is nobody's
+    logprobs_NT = torch.zeros(n_rows, limit + 1, device=device)
+    lengths_N = torch.zeros(n_rows, dtype=torch.long, device=device)
+    ended_N = torch.zeros(n_rows, dtype=torch.bool, device=device)
+    live_B = torch.arange(at_once, device=device)  # which row each row of the batch is
+    length_B = torch.zeros_like(live_B)
+    running_B = torch.ones_like(live_B, dtype=torch.bool)  # which rows of the batch still go on
+    logits_BV = batch.place(range(at_once), of_row[:at_once])
+
+    while True:
+        token_B, logprob_B = draw(logits_BV, uniform_NT[live_B, length_B.clamp(max=limit - 1)], temperature)
+        column_B = torch.where(running_B, length_B, limit)
+        tokens_NT[live_B, column_B] = token_B
+        logprobs_NT[live_B, column_B] = logprob_B
+        length_B = length_B + running_B
+        lengths_N[live_B] = length_B
+        at_end_B = torch.isin(token_B, ends) & running_B
+        ended_N[live_B] |= at_end_B
+        running_B = running_B & ~at_end_B & (length_B < limit)
+        n_running = int(running_B.sum())
+        if not n_running and not waiting:
             break
-        if n_running <= 0.8 * len(live):  # finished rows leave the batch, a few at a time
-            keep = running.nonzero().squeeze(1)
-            cache.batch_select_indices(keep)
-            live, token_B, mask_BL, next_position_B = live[keep], token_B[keep], mask_BL[keep], next_position_B[keep]
-            running = running[keep]
-        mask_BL = torch.cat([mask_BL, mask_BL.new_ones(len(live), 1)], 1)
-        out = module(
-            input_ids=token_B[:, None],
-            attention_mask=mask_BL,
-            position_ids=next_position_B[:, None],
-            past_key_values=cache,
-            use_cache=True,
-        )
-        logits_BV = out.logits[:, -1]
-        next_position_B = next_position_B + 1
+        if not waiting and n_running <= 0.8 * len(live_B):  # finished rows leave the batch, a few at a time
+            kept = running_B.nonzero()[:, 0]
+            batch.keep(kept)
+            live_B, length_B, token_B, running_B = live_B[kept], length_B[kept], token_B[kept], running_B[kept]
+        if n_running:
+            logits_BV = batch.step(token_B, running_B)
+        free = len(live_B) - n_running
+        if waiting and (8 * free >= len(live_B) or not n_running):
+            places = (~running_B).nonzero()[:, 0][: len(waiting)]
+            rows = [waiting.popleft() for _ in range(len(places))]
+            logits_BV[places] = batch.place(places.tolist(), [of_row[i] for i in rows])
+            live_B[places] = torch.tensor(rows, device=device)
+            length_B[places] = 0
+            running_B[places] = True
 
-    tokens, logprobs, lengths, ended = (x.tolist() for x in (tokens_BT, logprobs_BT, lengths_B, ended_B))
-    drawn = [Drawn(tuple(tokens[i][:k]), tuple(logprobs[i][:k]), ended[i]) for i, k in enumerate(lengths)]
-    return [drawn[i : i + n] for i in range(0, rows, n)]
+    tokens, logprobs, lengths, ended = (x.tolist() for x in (tokens_NT, logprobs_NT, lengths_N, ended_N))
+    return [Drawn(tuple(tokens[i][:k]), tuple(logprobs[i][:k]), ended[i]) for i, k in enumerate(lengths)]
 
 
 def draw(logits_BV: torch.Tensor, uniform_B: torch.Tensor, temperature: float) -> tuple[torch.Tensor, torch.Tensor]:
-    """One token a row and its log-probability, by inverse CDF.
+    """One token a row and its log-probability, by inverse CDF: first the block of the vocabulary, then within it.
 
     >>> token, logprob = draw(torch.tensor([[0.0, 0.0]]), torch.tensor([0.7]), 1.0)
     >>> token.item(), round(logprob.item(), 4)
     (1, -0.6931)
     """
-    logits_BV = logits_BV.float()
+    rows, size = logits_BV.shape
+    scaled_BV = logits_BV.float() - logits_BV.amax(-1, keepdim=True)
+    if temperature not in (0, 1):
+        scaled_BV /= temperature
+    mass_BnK = scaled_BV.new_zeros(rows, -(-size // BLOCK), BLOCK)
+    torch.exp(scaled_BV, out=mass_BnK.view(rows, -1)[:, :size])
+    cdf_Bn = mass_BnK.sum(-1, dtype=torch.float32).double().cumsum(-1)
     if temperature == 0:
         token_B = logits_BV.argmax(-1)
     else:
-        logits_BV = logits_BV / temperature
-        cdf_BV = torch.softmax(logits_BV, -1).cumsum(-1)
-        # strictly below the last value, so that rounding never picks a token of probability 0 beyond it
-        point_B = (uniform_B.to(cdf_BV.dtype) * cdf_BV[:, -1]).clamp(max=cdf_BV[:, -1].nextafter(cdf_BV.new_zeros(())))
-        token_B = torch.searchsorted(cdf_BV, point_B[:, None], right=True).squeeze(1)
-    logprob_B = logits_BV.gather(1, token_B[:, None]).squeeze(1) - logits_BV.logsumexp(-1)
-    return token_B, logprob_B
+        block_B, point_B = _found(cdf_Bn, uniform_B.double() * cdf_Bn[:, -1])
+        every = torch.arange(rows, device=logits_BV.device)
+        before_B = torch.where(block_B > 0, cdf_Bn[every, block_B - 1], 0.0)
+        inside_B, _ = _found(mass_BnK[every, block_B].double().cumsum(-1), point_B - before_B)
+        token_B = block_B * BLOCK + inside_B
+    return token_B, scaled_BV.gather(1, token_B[:, None])[:, 0] - cdf_Bn[:, -1].log().float()
 
 
-def left_padded(
-    prompts: Sequence[Sequence[int]], pad_id: int, device: torch.device
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Token ids and mask, [B, L] each, with the padding on the left so that all rows end together."""
-    width = max(len(p) for p in prompts)
-    ids = torch.tensor([[pad_id] * (width - len(p)) + list(p) for p in prompts], device=device)
-    mask = torch.tensor([[0] * (width - len(p)) + [1] * len(p) for p in prompts], device=device)
-    return ids, mask
+def _found(cdf_BX: torch.Tensor, point_B: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Where each point falls, and the point: at least 0 and strictly below the last value, so that rounding never
+    picks what has no mass."""
+    point_B = point_B.clamp(min=0).minimum(cdf_BX[:, -1].nextafter(cdf_BX.new_zeros(())))
+    return torch.searchsorted(cdf_BX, point_B[:, None], right=True)[:, 0], point_B

@@ -14,12 +14,13 @@ import numpy as np
 import torch
 
 from softgrpo.errors import UserError
-from softgrpo.models import loading
+from softgrpo.models import forest, loading, prefixes
 from softgrpo.models.generation import sample
 from softgrpo.models.names import ModelName
 from softgrpo.records import Completion, Message, Sampling
 
-ROWS_AT_ONCE = 64
+TOKENS_AT_ONCE = 8192
+"""of prompts that share their beginnings in one forward pass"""
 
 
 class HuggingFaceModel:
@@ -52,6 +53,17 @@ class HuggingFaceModel:
         return frozenset(i for i in [*listed, self.tokenizer.eos_token_id] if i is not None)
 
     @property
+    def special_tokens(self) -> dict[str, int]:
+        """What the tokenizer reads as control, by its spelling; without the token for what it does not know."""
+        return {
+            token.content: i
+            for i, token in self.tokenizer.added_tokens_decoder.items()
+            if i != self.tokenizer.unk_token_id
+            and token.content.strip()
+            and (token.special or token.content[0] in "<[")
+        }
+
+    @property
     def context_length(self) -> int:
         return getattr(self.module.config, "max_position_embeddings", None) or 1 << 20
 
@@ -73,34 +85,31 @@ class HuggingFaceModel:
 
     def generate(self, chats: Sequence[Sequence[Message]], sampling: Sampling) -> list[list[Completion]]:
         """`sampling.n` completions of each chat, with token ids and log-probabilities."""
-        prompts = [self.encode_chat(chat, sampling.prefill) for chat in chats]
-        per_batch = max(1, ROWS_AT_ONCE // sampling.n)
-        out: list[list[Completion]] = []
-        for start in range(0, len(prompts), per_batch):
-            drawn = sample(
-                self.module,
-                prompts[start : start + per_batch],
-                n=sampling.n,
-                temperature=sampling.temperature,
-                max_tokens=sampling.max_tokens,
-                end_ids=self.end_ids,
-                pad_id=self.tokenizer.pad_token_id,
-                seed=sampling.seed + start,
+        drawn = sample(
+            self.module,
+            [self.encode_chat(chat, sampling.prefill) for chat in chats],
+            n=sampling.n,
+            temperature=sampling.temperature,
+            max_tokens=sampling.max_tokens,
+            end_ids=self.end_ids,
+            pad_id=self.tokenizer.pad_token_id,
+            seed=sampling.seed,
+        )
+        out = []
+        for rows in drawn:
+            texts = self.tokenizer.batch_decode([r.token_ids for r in rows], skip_special_tokens=True)
+            out.append(
+                [
+                    Completion(
+                        text=sampling.prefill + text,
+                        token_ids=row.token_ids,
+                        logprobs=row.logprobs,
+                        trained_mask=(True,) * len(row.token_ids),
+                        finish_reason="stop" if row.ended else "length",
+                    )
+                    for row, text in zip(rows, texts, strict=True)
+                ]
             )
-            for rows in drawn:
-                texts = self.tokenizer.batch_decode([r.token_ids for r in rows], skip_special_tokens=True)
-                out.append(
-                    [
-                        Completion(
-                            text=sampling.prefill + text,
-                            token_ids=row.token_ids,
-                            logprobs=row.logprobs,
-                            trained_mask=(True,) * len(row.token_ids),
-                            finish_reason="stop" if row.ended else "length",
-                        )
-                        for row, text in zip(rows, texts, strict=True)
-                    ]
-                )
         return out
 
     @torch.inference_mode()
@@ -109,14 +118,28 @@ class HuggingFaceModel:
         sets = [self._first_tokens(label) for label in labels]
         prompts = [self.encode_chat(chat) for chat in chats]
         out = np.empty((len(prompts), len(labels)))
-        for rows, ids_BT, mask_BT, lengths in self._batches(prompts):
-            last = torch.tensor(lengths, device=self.device) - 1
-            hidden_or_logits = self.module(input_ids=ids_BT, attention_mask=mask_BT, logits_to_keep=torch.unique(last))
-            where = torch.searchsorted(torch.unique(last), last)
-            logprobs_BV = hidden_or_logits.logits[torch.arange(len(rows)), where].float().log_softmax(-1)
+        for rows, logits_BV in self._last_logits(prompts):
+            logprobs_BV = logits_BV.float().log_softmax(-1)
             columns = [logprobs_BV[:, ids].logsumexp(-1) for ids in sets]
             out[rows] = torch.stack(columns, 1).cpu().numpy()
         return out
+
+    def _last_logits(self, sequences: Sequence[Sequence[int]]) -> Iterator[tuple[list[int], torch.Tensor]]:
+        """Row numbers and the logits [B, V] behind the last tokens; shared beginnings are computed once."""
+        self._check_lengths(sequences)
+        if not forest.reads_forests(self.module):
+            yield from self._last_logits_apart(sequences)
+            return
+        for rows, planted in prefixes.forests(sequences, TOKENS_AT_ONCE):
+            ends, where = torch.tensor(planted.ends, device=self.device).unique(return_inverse=True)
+            yield rows, forest.logits(self.module, torch.tensor(planted.ids), planted.forest, ends)[where]
+
+    def _last_logits_apart(self, sequences: Sequence[Sequence[int]]) -> Iterator[tuple[list[int], torch.Tensor]]:
+        """The same for models that read no forests: every sequence whole, padded to the longest."""
+        for rows, ids_BT, mask_BT, lengths in self._batches(sequences):
+            kept, where = (torch.tensor(lengths, device=self.device) - 1).unique(return_inverse=True)
+            logits_BKV = self.module(input_ids=ids_BT, attention_mask=mask_BT, logits_to_keep=kept).logits
+            yield rows, logits_BKV[torch.arange(len(rows), device=self.device), where]
 
     @torch.inference_mode()
     def mean_logprobs(self, contexts: Sequence[str], continuations: Sequence[str]) -> np.ndarray:
@@ -144,11 +167,7 @@ class HuggingFaceModel:
         self, sequences: Sequence[Sequence[int]], tokens_at_once: int = 16384
     ) -> Iterator[tuple[list[int], torch.Tensor, torch.Tensor, list[int]]]:
         """Right-padded batches of similar length: row numbers, ids [B, T], mask [B, T], lengths."""
-        for sequence in sequences:
-            if len(sequence) > self.context_length:
-                raise UserError(
-                    f"a text of {len(sequence)} tokens does not fit {self.name!r}, which reads {self.context_length}"
-                )
+        self._check_lengths(sequences)
         order = sorted(range(len(sequences)), key=lambda i: len(sequences[i]))
         pad = self.tokenizer.pad_token_id
         while order:
@@ -162,6 +181,11 @@ class HuggingFaceModel:
             )
             mask = torch.tensor([[1] * k + [0] * (width - k) for k in lengths], device=self.device)
             yield rows, ids, mask, lengths
+
+    def _check_lengths(self, sequences: Sequence[Sequence[int]]) -> None:
+        longest = max((len(s) for s in sequences), default=0)
+        if longest > self.context_length:
+            raise UserError(f"a text of {longest} tokens does not fit {self.name!r}, which reads {self.context_length}")
 
 
 def encode_chat(tokenizer: Any, chat: Sequence[Message], prefill: str = "") -> list[int]:

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from softgrpo.models.api import APIModel, Reply
+from softgrpo.models.api import MEANS, NO_DECISIONS, APIModel, Reply
 from softgrpo.models.api_calls import Call
-from softgrpo.models.api_errors import Failure
+from softgrpo.models.api_errors import Failure, Meaning
 from softgrpo.records import Usage
 
 LIMITS = ("max_completion_tokens", "max_tokens")
 TOP_LOGPROBS = 20  # the most that OpenAI gives
 FEWER_LOGPROBS = 5  # the most that some others give
+DECIDE = "Answer the question with which the last message ends."
 SHUTDOWNS = {"gpt-4o": "2027-01-14", "gpt-4o-mini": "2027-01-14"}  # announced, wherever the list does not say
 
 
@@ -33,7 +36,17 @@ class OpenAIModel(APIModel):
     def _open(self, key: str) -> Any:
         return self._sdk.AsyncOpenAI(api_key=key, base_url=self.base_url, max_retries=0, timeout=self.timeout)
 
+    @property
+    def means(self) -> tuple[str, ...]:
+        """Decisions come first at OpenAI itself, whose endpoint that is, and where the SDK knows it (openai 3.5x)."""
+        decides = self._host.endswith("api.openai.com") and hasattr(self._sdk.AsyncOpenAI, "decisions")
+        return ("decisions", *MEANS) if decides else MEANS
+
     def _body(self, call: Call) -> dict[str, Any]:
+        if call.choices:
+            choices = [{"value": choice} for choice in call.choices]
+            question = {"type": "choice", "instructions": DECIDE, "choices": choices}
+            return {"model": self.model.name, "input": list(call.chat), "questions": [question]}
         body: dict[str, Any] = {"model": self.model.name, "messages": list(call.chat), "temperature": call.temperature}
         if call.seed is not None:
             body["seed"] = call.seed
@@ -48,9 +61,20 @@ class OpenAIModel(APIModel):
         return body | {self._limit: call.max_tokens}
 
     async def _send(self, client: Any, body: dict[str, Any]) -> Any:
+        if "questions" in body:
+            return (await client.decisions.with_raw_response.create(**body)).http_response.json()
         return (await client.chat.completions.with_raw_response.create(**body)).http_response.json()
 
+    def _failure(self, error: Exception, body: Mapping[str, Any]) -> Failure:
+        failure = super()._failure(error, body)
+        if "questions" in body and failure.meaning in (Meaning.GIVE_UP, Meaning.NO_MODEL, Meaning.REFUSED_PARAMETER):
+            # the service goes on without this endpoint
+            return replace(failure, meaning=Meaning.GIVE_UP, message=f"{NO_DECISIONS}: {failure.message}")
+        return failure
+
     def _read(self, payload: Any) -> Reply:
+        if "answers" in payload:
+            return _read_decision(payload)
         choice, usage = payload["choices"][0], payload.get("usage") or {}
         message, reason = choice["message"], choice.get("finish_reason")
         text = message.get("content") or ""
@@ -99,6 +123,17 @@ class OpenAIModel(APIModel):
     def _shutdown_date(self, entry: Mapping[str, Any]) -> str:
         known = SHUTDOWNS.get(self.model.name, "") if self.provider.prefix == "openai" else ""
         return entry.get("shutdown_date") or known
+
+
+def _read_decision(payload: Any) -> Reply:
+    """The chosen value as text, and the probability of every choice as if it were the first token."""
+    answer, usage = payload["answers"][0], payload.get("usage") or {}
+    spent = Usage(input_tokens=usage.get("input_tokens") or 0, output_tokens=usage.get("output_tokens") or 0)
+    if answer["type"] == "refusal":
+        return Reply(failure="refused", usage=spent)
+    found = {str(each["value"]): float(each["probability"]) for each in answer["probabilities"]}
+    logprobs = {value: math.log(p) if p > 0 else -math.inf for value, p in found.items()}
+    return Reply(text=str(answer["choice"]), logprobs=logprobs, usage=spent)
 
 
 def first_token_logprobs(logprobs: Any) -> dict[str, float] | None:

@@ -41,7 +41,7 @@ class Console:
             for label, key in (("reward", "reward_mean"), ("format", "strict_format_mean"), ("kl", "kl"))
             if metrics.get(key) is not None and metrics[key] == metrics[key]
         )
-        text = f"{parts}{self.win_rate}"
+        text = f"{parts}{self.win_rate}{spending(metrics)}"
         if self.live:
             self.live.update(self.task, completed=step, text=text, left=duration(seconds_left))
         else:
@@ -91,3 +91,20 @@ def duration(seconds: float) -> str:
     if minutes < 60:
         return f"{minutes}m{rest:02d}s"
     return f"{minutes // 60}h{minutes % 60:02d}m"
+
+
+def spending(metrics: dict[str, Any]) -> str:
+    """What services have cost, and will.
+
+    >>> spending({"spent_calls": 1200, "spent_usd": 0.5, "calls_to_come": 2400, "usd_to_come": 1.0})
+    '  1,200 calls, 0.50 USD; about 2,400 calls, 1.00 USD to come'
+    >>> spending({"spent_calls": 12, "spent_usd": float("nan"), "calls_to_come": 24, "usd_to_come": float("nan")})
+    '  12 calls, cost unknown; about 24 calls to come'
+    """
+    if not metrics.get("spent_calls"):
+        return ""
+    usd, to_come = metrics["spent_usd"], metrics["usd_to_come"]
+    known = usd == usd
+    paid = f"{usd:.2f} USD" if known else "cost unknown"
+    after = f", {to_come:.2f} USD" if known else ""
+    return f"  {metrics['spent_calls']:,} calls, {paid}; about {metrics['calls_to_come']:,} calls{after} to come"

@@ -39,7 +39,10 @@ def step_metrics(
         ),
         "n_left_out": int(np.sum(~np.isfinite(rewards))),
         "n_flat_groups": sum(lesson.flat for lesson in lessons),
+        "n_matches": sum(v.how not in ("forfeit", "undelivered") for s in scored for v in s.verdicts),
+        "n_cyclic_triads": sum(st.n_cyclic_triads for st in standings),
         "position_bias": _mean(np.array([st.position_bias for st in standings])),
+        "reliability": _mean(np.array([lesson.reliability for lesson in lessons])),
         "sampled_logprob_mean": _mean(np.array([x for c in completions for x in c.logprobs])),
     }
     if update:
@@ -88,6 +91,7 @@ def verdict_line(verdict: Verdict) -> dict[str, Any]:
         "how": verdict.how,
         "reply": verdict.reply,
         "failure": verdict.failure,
+        **({} if verdict.mass is None else {"mass": verdict.mass}),
     }
 
 

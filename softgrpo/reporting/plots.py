@@ -14,6 +14,8 @@ PANELS = (
     ("KL to the reference", ("kl",)),
     ("gradient norm", ("grad_norm",)),
     ("counts", ("n_forfeits", "n_truncated", "n_unjudged", "n_flat_groups")),
+    ("the judge: log-odds for what it reads first, reliability", ("position_bias", "reliability")),
+    ("canaries so far, and those gone wrong", ("n_canaries", "n_canaries_wrong")),
     ("seconds per step", ("time_sample", "time_judge", "time_learn")),
 )
 
@@ -71,7 +73,7 @@ def _win_rate(path: Path, evaluations: list[dict[str, Any]]) -> Path:
 def _training(path: Path, metrics: list[dict[str, Any]]) -> Path:
     from matplotlib import pyplot as plt
 
-    figure, grid = plt.subplots(4, 2, figsize=(8.3, 11), layout="constrained")
+    figure, grid = plt.subplots(5, 2, figsize=(8.3, 13), layout="constrained")
     for axes, (title, names) in zip(grid.flat, PANELS, strict=True):
         for name in names:
             points = [(m["step"], m[name]) for m in metrics if m.get(name) is not None]
@@ -80,7 +82,7 @@ def _training(path: Path, metrics: list[dict[str, Any]]) -> Path:
         axes.set_title(title, fontsize=9)
         axes.tick_params(labelsize=7)
         axes.spines[["top", "right"]].set_visible(False)
-        if len(names) > 1:
+        if len(axes.lines) > 1:
             axes.legend(frameon=False, fontsize=7)
     return _save(figure, path)
 

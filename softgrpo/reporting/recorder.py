@@ -15,7 +15,10 @@ from softgrpo import files
 from softgrpo.errors import UserError
 from softgrpo.flags import to_yaml
 
-FREE = frozenset({"resume", "verbose", "output_dir", "save_total_limit", "skip_memory_check"})
+FREE = frozenset(
+    "resume verbose output_dir save_total_limit skip_memory_check ledger prices max_concurrency "
+    "budget_calls budget_tokens budget_usd".split()
+)
 """flags that may differ when a run is resumed"""
 
 
@@ -58,7 +61,7 @@ class Recorder:
         """A resumed run must be the one that was begun."""
         before = json.loads((self.folder / "args.json").read_text(encoding="utf-8"))
         for name, value in asdict(config).items():
-            if name not in FREE and before.get(name) != value:
+            if name not in FREE and before.get(name, value) != value:
                 raise UserError(
                     f"{self.folder} holds a run with --{name} {before.get(name)}, not {value}; "
                     "resume with the same flags, or choose another --output_dir"

@@ -83,3 +83,11 @@ def number(value: Any, where: str) -> float:
     if found != found or abs(found) == float("inf"):
         raise UserError(f"{where}: {show(value)}: must be a finite number")
     return found
+
+
+def flag(value: Any, where: str) -> bool:
+    """Yes or no."""
+    said = text(value, where).lower()
+    if said not in ("true", "yes", "false", "no"):
+        raise UserError(f"{where}: {show(value)}: choose from true, false")
+    return said in ("true", "yes")

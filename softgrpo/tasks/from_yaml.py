@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from softgrpo.errors import UserError
 from softgrpo.records import Objective
-from softgrpo.tasks.fields import Template, items, mapping, number, template, text
+from softgrpo.tasks.fields import Template, flag, items, mapping, number, template, text
 from softgrpo.tasks.own import as_text
 from softgrpo.tasks.rows import Row, brief, read_text, rows_at, show
 from softgrpo.tasks.split import Ask, Rows, split
@@ -30,7 +31,7 @@ from softgrpo.tasks.task import (
 NEEDED = ("system", "question", "prompts", "criteria")
 FIELDS = (
     *("name", "system", "format", "question", "subject", "cue", "prompts", "test_share"),
-    *("criteria", "reasoning_criteria", "objectives", "extra_rewards", "examples"),
+    *("criteria", "reasoning_criteria", "objectives", "ties", "extra_rewards", "examples"),
 )
 Functions = Callable[[str, str], ExtraReward]
 """from `file.py:name`, and what to call it in an error, to the function"""
@@ -175,7 +176,8 @@ def _objectives(top: Row, where: str) -> list[Objective]:
                 weight=number(fields.get("weight", "1"), f"{what}: weight"),
             )
         )
-    return found
+    ties = flag(top.get("ties", "false"), f"{where}: ties")
+    return [replace(objective, ties=ties) for objective in found]
 
 
 def _extra_rewards(value: Any, where: str, function: Functions) -> dict[str, tuple[ExtraReward, float]]:

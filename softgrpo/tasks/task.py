@@ -143,7 +143,7 @@ def digest(*what: Any) -> str:
 def fingerprint(task: Task) -> str:
     """Changes when what is asked, shown or judged changes."""
     asked = [[q.id, q.subject, q.text, q.cue] for part in (task.train, task.test) for q in part]
-    judged = [[o.name, o.criteria, o.section] for o in task.objectives]
+    judged = [[o.name, o.criteria, o.section, *(["ties"] if o.ties else [])] for o in task.objectives]
     examples = [[e.question, e.reply] for e in task.examples]
     return digest(task.system, len(task.train), asked, judged, examples, task.weights)
 

@@ -24,9 +24,11 @@ class Progress:
     iteration: int
     """iterations that the weights have learned from"""
     updates: int
+    beside: dict[str, Any]
+    """what the trainer keeps beside the weights: what is known of the judge, groups that were sampled ahead"""
 
 
-def save(folder: Path, learner: Learner, iteration: int, *, keep: int) -> Path:
+def save(folder: Path, learner: Learner, iteration: int, *, beside: dict[str, Any], keep: int) -> Path:
     """Write `checkpoints/step-N` whole, then drop all but the `keep` newest (0 keeps all)."""
     target = folder / f"step-{iteration}"
     with whole_folder(target) as aside:
@@ -35,6 +37,7 @@ def save(folder: Path, learner: Learner, iteration: int, *, keep: int) -> Path:
             {
                 "iteration": iteration,
                 "updates": learner.updates,
+                "beside": beside,
                 "masters": {name: m.detach() for name, m in learner.masters.items()},
                 "optimizer": learner.optimizer.state_dict(),
                 "reference": learner.reference.state() if learner.reference else {},
@@ -67,7 +70,7 @@ def restore(checkpoint: Path, learner: Learner) -> Progress:
     learner.updates = state["updates"]
     if learner.reference:
         learner.reference.restore(state["reference"])
-    return Progress(iteration=state["iteration"], updates=state["updates"])
+    return Progress(iteration=state["iteration"], updates=state["updates"], beside=state.get("beside", {}))
 
 
 def found(folder: Path) -> list[Path]:

@@ -9,6 +9,7 @@ from typing import Any
 from softgrpo.config import EvaluateConfig, TrainConfig
 from softgrpo.errors import UserError
 from softgrpo.files import file_name, read_lines
+from softgrpo.judging.ledger import Ledger
 from softgrpo.models import names
 from softgrpo.records import Completion
 from softgrpo.reporting.console import Console
@@ -19,6 +20,7 @@ from softgrpo.tasks.task import plain
 from softgrpo.training import heldout, setup
 from softgrpo.training.again import asked, open_run, which_weights
 from softgrpo.training.players import player, short, weights_of
+from softgrpo.training.services import LEDGER, asks_about_pairs
 
 OF_RUN = ("judge_model_name", "compare_model_name", "eval_prompts", "eval_samples", "dataset_name")
 OF_PLAIN = ("num_shots", "prefill", "eval_temperature", "max_completion_length", "seed", "dtype")
@@ -40,6 +42,7 @@ class Bout:
     answers: Path
     opponent_answers: Path
     results: Path
+    ledger: Path
     step: int = 0
 
 
@@ -58,7 +61,8 @@ def _meet(bout: Bout) -> None:
     task, questions = bout.task, bout.questions
     ours = bout.recorded or heldout.recorded_answers(bout.answers, bout.player, task, questions)
     theirs = heldout.recorded_answers(bout.opponent_answers, bout.opponent, task, questions)
-    evaluator = setup.evaluator(bout.settings)
+    ledger = Ledger(bout.ledger) if asks_about_pairs(bout.settings.judge_model_name) else None
+    evaluator = setup.evaluator(bout.settings, ledger)
     evaluation, met = heldout.evaluate(
         task, questions, ours, theirs, evaluator=evaluator, step=bout.step, opponent=bout.opponent.name
     )
@@ -100,6 +104,7 @@ def _of_run(config: EvaluateConfig, folder: Path, run: TrainConfig) -> Bout:
         answers=evaluations / "answers.jsonl",
         opponent_answers=evaluations / "opponent.jsonl",
         results=results,
+        ledger=Path(config.ledger or run.ledger or folder / LEDGER),
         step=step,
     )
 
@@ -132,6 +137,7 @@ def _of_models(config: EvaluateConfig) -> Bout:
         opponent=player(settings, opponent, "opponent", weights=weights_of(opponent)),
         answers=folder / "answers.jsonl",
         opponent_answers=folder / "answers.jsonl",
+        ledger=Path(config.ledger or folder / LEDGER),
         results=results / f"{short(settings.model_name)}_against_{short(opponent)}",
     )
 

@@ -1,36 +1,90 @@
-"""Log-probabilities of drawn tokens under a model, from packed groups."""
+"""Log-probabilities of drawn tokens under a model, from packed groups.
+
+Three ways, the fastest that the model allows: node by node of the tree; the tree under a mask; padded rows. Logits are
+taken a slice of the vocabulary at a time where the model's head is a plain product.
+"""
 
 from __future__ import annotations
 
+import warnings
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
 
 import torch
 
 from softgrpo.grpo.tree import Packed, pack_padded, pack_tree
+from softgrpo.models import forest
+from softgrpo.models.attention import attending
+from softgrpo.training.vocabulary import sliced_logprobs
 
 
 def token_logprobs(module: Any, packed: Packed, *, temperature: float) -> torch.Tensor:
     """[N] float32 log-probability of each target under the distribution it was drawn from."""
-    device = module.device
-    mask = packed.attention_mask.to(device)
+    predictor, target = packed.predictor.to(module.device), packed.target.to(module.device)
+    scale = temperature if temperature > 0 else 1.0
+    if has_plain_head(module):
+        hidden = _states(module, packed)
+        head = module.get_output_embeddings()
+        return sliced_logprobs(hidden, head.weight, predictor, target, temperature=scale)
+    logits_KV = _run(module, packed, logits_to_keep=packed.kept.to(module.device)).logits.flatten(0, 1).float() / scale
+    return logits_KV[predictor, target] - logits_KV.logsumexp(-1)[predictor]
+
+
+def backward(loss: torch.Tensor, module: Any, packed: Packed) -> None:
+    """Gradients of a loss made from `token_logprobs`: with gradient checkpointing the forward pass is computed again,
+    and must attend as it did."""
+    way = attending(module, forest.FOREST) if packed.lengths and forest.reads_forests(module) else nullcontext()
+    with way:
+        loss.backward()
+
+
+def _states(module: Any, packed: Packed) -> torch.Tensor:
+    """[B * K, hidden] last hidden states at the kept positions."""
+    kept = packed.kept.to(module.device)
+    if packed.lengths and forest.reads_forests(module):
+        return forest.states(module, packed.input_ids[0], forest.Forest.tree(packed.lengths))[kept]
+    return _run(module.get_decoder(), packed).last_hidden_state[:, kept].flatten(0, 1)
+
+
+def _run(module: Any, packed: Packed, **options: Any) -> Any:
+    """The plain way, with the mask of the tree or of the padding."""
+    mask = packed.attention_mask.to(module.device)
     if mask.dim() == 4:  # additive, so that every attention implementation takes it
-        mask = torch.zeros(mask.shape, dtype=module.dtype, device=device).masked_fill(
-            ~mask, torch.finfo(module.dtype).min
-        )
-    out = module(
-        input_ids=packed.input_ids.to(device),
+        lowest = torch.finfo(module.dtype).min
+        mask = torch.zeros(mask.shape, dtype=module.dtype, device=module.device).masked_fill_(~mask, lowest)
+    return module(
+        input_ids=packed.input_ids.to(module.device),
         attention_mask=mask,
-        position_ids=packed.position_ids.to(device),
-        logits_to_keep=packed.kept.to(device),
+        position_ids=packed.position_ids.to(module.device),
         use_cache=False,
+        **options,
     )
-    logits_KV = out.logits.flatten(0, 1).float()
-    if temperature not in (0, 1):
-        logits_KV = logits_KV / temperature
-    normaliser_K = logits_KV.logsumexp(-1)
-    predictor, target = packed.predictor.to(device), packed.target.to(device)
-    return logits_KV[predictor, target] - normaliser_K[predictor]
+
+
+@torch.no_grad()
+def has_plain_head(module: Any) -> bool:
+    """Whether logits are the last hidden states times a matrix, without bias, cap or scale. Measured once."""
+    known = module.__dict__.get("_softgrpo_plain_head")
+    if known is None:
+        known = module.__dict__["_softgrpo_plain_head"] = _measured_head(module)
+        if not known:
+            warnings.warn("the head is no plain product: logits are held whole (more memory)", stacklevel=2)
+    return known
+
+
+def _measured_head(module: Any) -> bool:
+    try:
+        head = module.get_output_embeddings()
+        if type(head) is not torch.nn.Linear or head.bias is not None:
+            return False
+        size = module.get_input_embeddings().num_embeddings
+        ids = torch.tensor([[(7 * k + 3) % size for k in range(8)]], device=module.device)
+        whole = module(input_ids=ids, use_cache=False).logits.float()
+        parts = head(module.get_decoder()(input_ids=ids, use_cache=False).last_hidden_state).float()
+    except (AttributeError, RuntimeError, TypeError, ValueError):
+        return False
+    return torch.allclose(whole, parts, rtol=1e-2, atol=1e-3 * float(whole.abs().max()))
 
 
 @torch.no_grad()
@@ -40,6 +94,8 @@ def reads_trees(module: Any, pad_id: int) -> bool:
 
     The measure is the model's own: a tree must come far closer to plain rows than a row whose branches see each other.
     """
+    if forest.reads_forests(module):
+        return True
     window = getattr(module.config, "sliding_window", None)
     if window is not None and getattr(module.config, "use_sliding_window", True):
         return False
@@ -47,10 +103,11 @@ def reads_trees(module: Any, pad_id: int) -> bool:
     prompt = [(7 * k + 3) % vocabulary for k in range(5)]
     completions = [[(11 * k + i) % vocabulary for k in range(4 + i)] for i in range(3)]
     tree = pack_tree(prompt, completions)
-    chain = replace(tree, attention_mask=torch.ones_like(tree.attention_mask).tril())
     plain = pack_padded(prompt, completions, pad_id)
     try:
-        as_tree, as_chain, as_rows = (token_logprobs(module, p, temperature=1.0) for p in (tree, chain, plain))
+        as_tree, as_rows = (token_logprobs(module, p, temperature=1.0) for p in (tree, plain))
+        chain = replace(tree, lengths=(int(tree.input_ids.numel()),))  # every token sees all before it
+        as_chain = token_logprobs(module, chain, temperature=1.0)
     except (TypeError, ValueError, RuntimeError, IndexError):
         return False
     return bool((as_tree - as_rows).abs().mean() < 0.2 * (as_chain - as_rows).abs().mean())

@@ -11,6 +11,7 @@ import numpy as np
 
 from softgrpo.evaluator import FAILED, Evaluator, Meeting
 from softgrpo.files import file_name, read_lines, write_json, write_lines
+from softgrpo.models.api_errors import APIStop
 from softgrpo.records import Completion, Sampling, TextModel, WinRate
 from softgrpo.reporting.measure import verdict_line
 from softgrpo.rewards.format import soft_format, strict_format
@@ -122,14 +123,22 @@ def recorded_answers(path: Path, player: Player, task: Task, questions: Sequence
         and line.get("prompt") == prompts.get(line["prompt_id"])
     }
     missing = [q for q in questions if q.id not in known]
-    answers = player.answer(task, missing) if missing else []
-    for question, row in zip(missing, answers, strict=True):
-        known[question.id] = row
-        if not any(c.finish_reason == FAILED for c in row):  # what was not delivered is asked for again next time
-            kept = [{"text": c.text, "finish_reason": c.finish_reason} for c in row]
-            lines.append({**key, "prompt_id": question.id, "prompt": prompts[question.id], "completions": kept})
-    if missing:
-        write_lines(path, lines)
+
+    def keep(answers: Sequence[Sequence[Completion]]) -> None:
+        for question, row in zip(missing, answers, strict=False):
+            if not any(c.finish_reason == FAILED for c in row):  # what was not delivered is asked for again next time
+                kept = [{"text": c.text, "finish_reason": c.finish_reason} for c in row]
+                lines.append({**key, "prompt_id": question.id, "prompt": prompts[question.id], "completions": kept})
+        if missing:
+            write_lines(path, lines)
+
+    try:
+        answers = player.answer(task, missing) if missing else []
+    except APIStop as stop:
+        keep(stop.completions)
+        raise
+    keep(answers)
+    known |= {question.id: row for question, row in zip(missing, answers, strict=True)}
     return [known[q.id] for q in questions]
 
 

@@ -14,7 +14,7 @@ import torch
 from softgrpo.grpo.loss import policy_loss, token_weights
 from softgrpo.grpo.tree import Packed, pack_padded, pack_tree
 from softgrpo.records import Completion, Lesson, UpdateReport
-from softgrpo.training.forward import reads_trees, token_logprobs
+from softgrpo.training.forward import backward, reads_trees, token_logprobs
 from softgrpo.training.policy import Policy
 from softgrpo.training.reference import Reference
 
@@ -173,7 +173,7 @@ class Learner:
                 clip_high=self.settings.clip_high,
                 kl_weight_beta=self.settings.kl_weight_beta,
             )
-            terms.loss.backward()  # inside active(): gradient checkpointing computes the forward pass again
+            backward(terms.loss, self.policy.module, packed)  # inside active(): it may compute the forward pass again
         for name, p in self.params.items():
             master = self.masters[name]
             if master is not p and p.grad is not None:

@@ -7,22 +7,27 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from softgrpo.auditing.gold import packaged
 from softgrpo.config import TrainConfig
 from softgrpo.errors import UserError
+from softgrpo.estimate import judge_calls, plan
 from softgrpo.evaluator import Evaluator
 from softgrpo.judging.judge import check_judge, load_judge
 from softgrpo.model_interface import check_model, forget_local, load_local, load_model, same_weights
 from softgrpo.models import loading, names
 from softgrpo.models.huggingface import encode_chat
-from softgrpo.records import Sampling
+from softgrpo.records import Ledger, Sampling
 from softgrpo.reporting.console import Console
 from softgrpo.streams import seed_for
 from softgrpo.tasks import Question, Task, load_task
 from softgrpo.tasks.task import fingerprint
+from softgrpo.tournament.rule import Rule
 from softgrpo.training import memory, policy
 from softgrpo.training.heldout import Player, held_out
 from softgrpo.training.learner import Learner, LearnerSettings
 from softgrpo.training.reference import MixedReference, Reference
+from softgrpo.training.services import Services, open_services
+from softgrpo.training.services import check as check_spending
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +41,7 @@ class Parts:
     opponent: Player
     questions: tuple[Question, ...]
     """the held-out ones"""
+    services: Services
 
 
 def check(config: TrainConfig) -> None:
@@ -52,9 +58,21 @@ def check(config: TrainConfig) -> None:
         )
     if config.update_ref_model and not config.kl_weight_beta:
         raise UserError("--update_ref_model needs a reference, but --kl_weight_beta 0 has none; drop one of them")
+    if config.max_staleness and names.parse(config.judge_model_name).is_local:
+        raise UserError(
+            f"--max_staleness {config.max_staleness} hides the time of a judge behind a service, and "
+            f"{config.judge_model_name} computes on this machine; drop it"
+        )
+    fewest = config.num_chains - 1
+    if config.judge_calls_per_group is not None and config.judge_calls_per_group < fewest:
+        raise UserError(
+            f"--judge_calls_per_group {config.judge_calls_per_group}: {config.num_chains} completions need at least "
+            f"{fewest} matches to be compared at all; give {2 * config.num_chains} or more"
+        )
     check_eval_prompts(config)
     if Path(config.output_dir).exists() and not Path(config.output_dir).is_dir():
         raise UserError(f"--output_dir {config.output_dir}: is a file; name a folder")
+    check_spending(config)
     check_services(config)
 
 
@@ -106,6 +124,7 @@ def task_record(config: TrainConfig) -> dict[str, Any]:
         "n_train": len(parts["dataset"].train),
         "n_test": len(parts["dataset"].test),
         "objectives": {o.name: o.criteria for o in parts["evaluator"].objectives},
+        "ties": [o.name for o in parts["evaluator"].objectives if o.ties],
         "weights": parts["evaluator"].weights | weights(config),
     }
 
@@ -115,10 +134,26 @@ def weights(config: TrainConfig) -> dict[str, float]:
     return config.weights(judge_is_local=names.parse(config.judge_model_name).is_local)
 
 
-def evaluator(config: TrainConfig) -> Evaluator:
-    """The judge with the criteria it is to judge by."""
-    judge = load_judge(config.judge_model_name, dtype=config.dtype, device=config.device)
-    return Evaluator(load_task(config.scoring_task), judge, weights(config), orders=config.judge_orders)
+def evaluator(config: TrainConfig, ledger: Ledger | None = None) -> Evaluator:
+    """The judge with the criteria it is to judge by; what the ledger knows is not asked."""
+    judge = load_judge(
+        config.judge_model_name,
+        dtype=config.dtype,
+        device=config.device,
+        votes=config.judge_votes,
+        ledger=ledger,
+        # fences follow from it: the policy cannot foresee them, and a run can be repeated
+        secret=str(seed_for(config.seed, "fences")).encode(),
+    )
+    return Evaluator(
+        load_task(config.scoring_task),
+        judge,
+        weights(config),
+        plan=plan(config),
+        rule=Rule(rating=config.tournament[1], min_judged=config.min_judged),
+        canary_rate=config.canary_rate,
+        gold=[p.contest for p in packaged("tune")] if config.scoring_task == "debate" else (),
+    )
 
 
 def build(config: TrainConfig, console: Console) -> Parts:
@@ -131,7 +166,8 @@ def build(config: TrainConfig, console: Console) -> Parts:
     _check_memory(config, location, shared, console)
 
     base = load_local(config.model_name, dtype=config.dtype, device=config.device)
-    scoring = evaluator(config)
+    services = open_services(config, Path(config.output_dir))
+    scoring = evaluator(config, services.ledger)
     if config.use_lora:
         ours = policy.with_lora(
             base,
@@ -146,9 +182,10 @@ def build(config: TrainConfig, console: Console) -> Parts:
             forget_local(config.model_name, dtype=config.dtype, device=config.device)
     if config.reasoning_weight is None and "reasoning" in scoring.task.weights:
         console.say(f"reasoning_weight is {scoring.weights['reasoning']:g} (a local judge is free, a paid one is not)")
+    if scoring.judge.scores_texts and (config.judge_calls_per_group or config.schedule):
+        console.say(f"{config.judge_model_name} scores each text once: every pair meets, whatever the schedule")
     if not names.parse(config.judge_model_name).is_local:
-        calls = judge_calls(config, len(scoring.objectives))
-        console.say(f"{config.judge_model_name} will be asked about {calls} times at most")
+        console.say(f"{config.judge_model_name} will be asked about {judge_calls(config)} times at most")
     settings = LearnerSettings(
         n_updates=config.n_updates,
         **{f.name: getattr(config, f.name) for f in fields(LearnerSettings) if f.name != "n_updates"},
@@ -166,16 +203,8 @@ def build(config: TrainConfig, console: Console) -> Parts:
         evaluator=scoring,
         opponent=compare,
         questions=questions,
+        services=services,
     )
-
-
-def judge_calls(config: TrainConfig, tournaments: int) -> int:
-    """The most calls a pairwise judge can get: no text forfeits, nothing is asked twice."""
-    orders = 2 if config.judge_orders == "both" else 1
-    pairs = config.num_chains * (config.num_chains - 1) // 2
-    training = config.num_train_iters * config.prompts_per_step * tournaments * pairs * orders
-    n_evaluations = 2 + (config.num_train_iters - 1) // config.eval_iterations
-    return training + n_evaluations * config.eval_prompts * config.eval_samples * 2
 
 
 def opponent(config: TrainConfig) -> Player:

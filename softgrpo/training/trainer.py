@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import shlex
 import time
 from collections import defaultdict
 from collections.abc import Iterator
@@ -14,12 +15,16 @@ import torch
 
 from softgrpo.config import TrainConfig
 from softgrpo.errors import UserError
-from softgrpo.records import Lesson, Prompt, Sampling, UpdateReport
+from softgrpo.judging.canaries import alarms
+from softgrpo.models import names
+from softgrpo.models.api_errors import APIStop
+from softgrpo.records import Group, Lesson, Prompt, Sampling, ScoredGroup, UpdateReport
 from softgrpo.reporting.console import Console
 from softgrpo.reporting.measure import group_lines, step_metrics
 from softgrpo.reporting.recorder import Recorder
 from softgrpo.streams import seed_for
 from softgrpo.training import checkpoint, final, heldout, setup
+from softgrpo.training.ahead import Ahead
 from softgrpo.training.interrupts import Interrupts
 from softgrpo.training.lessons import lesson
 from softgrpo.training.sampler import sample_groups
@@ -60,12 +65,23 @@ class Trainer:
         self.folder = recorder.folder
         self.window: list[Lesson] = []
         self.iteration = self.safe = self.saved = 0
+        self.learned: dict[str, Any] = {}
+        """what the evaluator knows of the judge after the iteration's groups"""
+        self.kept: dict[str, Any] = {}
+        """that by `safe`, and the groups that were sampled ahead then"""
+        self.ahead = Ahead(
+            self._score,
+            parts.evaluator.state,
+            staleness=config.max_staleness,
+            threaded=not names.parse(config.judge_model_name).is_local,
+        )
         self.skipped = 0
         self.unrecorded: tuple[list[Lesson], UpdateReport | None, float] | None = None
         """an iteration whose update is made and whose record is not yet written"""
         self.times: dict[str, float] = defaultdict(float)
         self.complained: set[str] = set()
         self.durations: list[float] = []
+        self.paid_before = parts.services.budget.spent.calls
         self.begun = time.monotonic()
 
     def run(self) -> int:
@@ -77,7 +93,10 @@ class Trainer:
             except KeyboardInterrupt:
                 self.console.say(f"interrupted: {self._kept()}")
                 return 130
-            except UserError as error:  # a judge that refuses: a key, a quota
+            except APIStop as stop:  # a service that refuses (a key, a quota), or the budget
+                self.console.say(f"stopped: {stop}; {self._kept()}")
+                return 1
+            except UserError as error:
                 raise UserError(f"{error}; {self._kept()}") from error
         return 1 if self.skipped >= MAX_SKIPPED else 0
 
@@ -89,11 +108,14 @@ class Trainer:
             self.times.clear()
             self.iteration += 1
             with self._timed("sample"):
-                groups = sample_groups(self.parts.policy, self._prompts(), self._sampling())
-            with self._timed("judge"):
-                scored = self.parts.evaluator.score_groups(groups)
+                for k in self.ahead.missing(self.iteration, self.config.num_train_iters):
+                    self.ahead.give(k, sample_groups(self.parts.policy, self._prompts(k), self._sampling(k)))
+            with self._timed("wait"):
+                judged = self.ahead.take(self.iteration)
+            self.times["judge"] = judged.seconds
+            self.learned = judged.state
             self._complain()
-            lessons = [self._lesson(s) for s in scored]
+            lessons = [self._lesson(s) for s in judged.scored]
             self.window += lessons
             self._update(lessons, started)
             if self._to_evaluate():
@@ -110,29 +132,39 @@ class Trainer:
                 self._save()
         self._finish()
 
-    def _prompts(self) -> list[Prompt]:
-        """This iteration's prompts: each epoch goes through the training questions in an order of its own."""
+    def _score(self, iteration: int, groups: list[Group]) -> list[ScoredGroup]:
+        seed = seed_for(self.config.seed, "tournament", iteration)
+        return self.parts.evaluator.score_groups(groups, seed=seed)
+
+    def _prompts(self, iteration: int) -> list[Prompt]:
+        """An iteration's prompts: each epoch goes through the training questions in an order of its own."""
         questions, task = self.parts.task.train, self.parts.task
         out = []
         for k in range(self.config.prompts_per_step):
-            epoch, place = divmod((self.iteration - 1) * self.config.prompts_per_step + k, len(questions))
+            epoch, place = divmod((iteration - 1) * self.config.prompts_per_step + k, len(questions))
             order = list(range(len(questions)))
             random.Random(seed_for(self.config.seed, "order", epoch)).shuffle(order)
             shots = self.config.shots_for(self.config.model_name)
             out.append(task.prompt(questions[order[place]], num_shots=shots))
         return out
 
-    def _sampling(self) -> Sampling:
+    def _sampling(self, iteration: int) -> Sampling:
         return Sampling(
             n=self.config.num_chains,
             temperature=self.config.temperature,
             max_tokens=self.config.max_completion_length,
-            seed=seed_for(self.config.seed, "sampling", self.iteration),
+            seed=seed_for(self.config.seed, "sampling", iteration),
             prefill=self.config.opening_for(self.config.model_name),
         )
 
     def _lesson(self, scored: Any) -> Lesson:
-        return lesson(scored, scale_advantages=self.config.scale_advantages, mask_truncated=self.config.mask_truncated)
+        config = self.config
+        return lesson(
+            scored,
+            scale_advantages=config.scale_advantages,
+            shrink_advantages=config.shrink_advantages,
+            mask_truncated=config.mask_truncated,
+        )
 
     def _update(self, lessons: list[Lesson], started: float) -> None:
         """An update follows every `gradient_accumulation_steps` iterations, and the last one."""
@@ -140,7 +172,8 @@ class Trainer:
         is_last = self.iteration == self.config.num_train_iters
         if self.iteration % self.config.gradient_accumulation_steps and not is_last:
             return
-        learner, config = self.parts.learner, self.config
+        parts, config = self.parts, self.config
+        learner = parts.learner
         with self._timed("learn"), self.interrupts.held():
             torch.manual_seed(seed_for(config.seed, "dropout", self.iteration))
             report = learner.update(self.window)
@@ -148,6 +181,7 @@ class Trainer:
                 learner.reference.mix(learner.masters)
             self.window = []
             self.safe = self.iteration
+            self.kept = {"judging": self.learned, "pending": self.ahead.pending()}
             self.unrecorded = (lessons, report, started)
         bad = bool(report.skipped) and report.n_trained > 0
         self.skipped = self.skipped + 1 if bad else 0
@@ -161,13 +195,15 @@ class Trainer:
         seconds = time.monotonic() - started
         self.times["elapsed"] = time.monotonic() - self.begun
         metrics = step_metrics(self.iteration, lessons, update, dict(self.times), seconds)
+        left = self.config.num_train_iters - self.iteration
+        metrics |= self._judge_health()
+        metrics |= self.parts.services.spending(self.paid_before, len(self.durations) + 1, left)
         lines = group_lines(lessons)
         with self.interrupts.held():
             self.recorder.groups(self.iteration, lines)
             self.recorder.step(metrics)
             self.unrecorded = None
         self.durations.append(seconds)
-        left = self.config.num_train_iters - self.iteration
         recent = self.durations[-20:]
         self.console.step(self.iteration, metrics, left * sum(recent) / len(recent))
         if self.config.verbose:
@@ -206,6 +242,20 @@ class Trainer:
                 self.complained.add(name)
                 self.console.say(f"reward {name!r} fails ({wrong}): such completions have no reward and are left out")
 
+    def _judge_health(self) -> dict[str, int]:
+        """How the canaries have fared so far; an alarm is said once."""
+        tallies = self.parts.evaluator.canaries
+        for alarm in alarms(tallies):
+            if alarm.split(":")[0] not in self.complained:
+                self.complained.add(alarm.split(":")[0])
+                self.console.say(f"warning: {alarm}")
+        return {
+            "n_canaries": sum(t.n for t in tallies.values()),
+            "n_canaries_wrong": sum(t.n_wrong for t in tallies.values()),
+            "n_canaries_failed": sum(t.n_failed for t in tallies.values()),
+            "n_canary_alarms": sum(t.alarm for t in tallies.values()),
+        }
+
     def _to_evaluate(self) -> bool:
         """Before the first step, every `eval_iterations`, and at the end; once each."""
         is_due = self.iteration % self.config.eval_iterations == 0 or self.iteration == self.config.num_train_iters
@@ -223,7 +273,11 @@ class Trainer:
             return
         with self._timed("save"), self.interrupts.held():
             checkpoint.save(
-                self.folder / "checkpoints", self.parts.learner, self.safe, keep=self.config.save_total_limit
+                self.folder / "checkpoints",
+                self.parts.learner,
+                self.safe,
+                beside=self.kept,
+                keep=self.config.save_total_limit,
             )
             self.saved = self.safe
 
@@ -233,13 +287,22 @@ class Trainer:
             self._record()
         self._save()
         if not self.safe:
-            return "nothing was learned yet; the same command with --resume starts over"
-        return f"saved at step {self.safe}; the same command with --resume goes on"
+            return f"nothing was learned yet; {self._command()} starts over and pays for no judgement twice"
+        return f"saved at step {self.safe}; {self._command()} goes on"
+
+    def _command(self) -> str:
+        """The command that resumes."""
+        return f"softgrpo train --config {shlex.quote(str(self.folder / 'config.yaml'))} --resume"
 
     def _restore(self) -> None:
         whole = checkpoint.found(self.folder / "checkpoints") if self.config.resume else []
         if whole:
-            self.iteration = self.safe = self.saved = checkpoint.restore(whole[-1], self.parts.learner).iteration
+            progress = checkpoint.restore(whole[-1], self.parts.learner)
+            self.iteration = self.safe = self.saved = progress.iteration
+            self.parts.evaluator.restore(progress.beside.get("judging", {}))
+            self.learned = self.parts.evaluator.state()
+            self.kept = progress.beside
+            self.ahead.restore(progress.beside.get("pending", {}), self._prompts)
             self.console.say(f"resumed at step {self.iteration}")
         self.recorder.rewind(self.iteration if whole else -1)
 

@@ -45,8 +45,8 @@ class FakeAnthropic(FakeServer):
         kind = refusal.code or kinds.get(refusal.status, "invalid_request_error")
         return {"type": "error", "error": {"type": kind, "message": refusal.message}, "request_id": "req_1"}
 
-    def without_text(self, payload: Any) -> Any:
-        return {**payload, "content": []}
+    def with_text(self, payload: Any, text: str) -> Any:
+        return {**payload, "content": [{"type": "text", "text": text}] if text else []}
 
     def _entry(self, name: str) -> dict[str, Any]:
         plain = {"type": "model", "id": name, "display_name": name, "created_at": "2026-01-01T00:00:00Z"}

@@ -22,7 +22,7 @@ class Fault:
     """What goes wrong with one request."""
 
     kind: str
-    """`status`, `hang`, `drop`, `cut`, `truncate`, `page`, `empty`"""
+    """`status`, `hang`, `drop`, `cut`, `truncate`, `page`, `empty`, `other`"""
     status: int = 0
     headers: Mapping[str, str] = field(default_factory=dict)
     code: str = ""
@@ -46,6 +46,7 @@ CUT = Fault(kind="cut")  # the body ends before its Content-Length
 TRUNCATE = Fault(kind="truncate")  # a complete HTTP answer whose JSON is cut off
 PAGE = Fault(kind="page")  # a gateway's HTML page under status 200
 EMPTY = Fault(kind="empty")  # a reply without text
+OTHER = Fault(kind="other", message="Both have their merits.")  # a reply that says something else
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,8 +136,8 @@ class FakeServer:
         """The JSON of an error."""
         raise NotImplementedError
 
-    def without_text(self, payload: Any) -> Any:
-        """The same answer with an empty text."""
+    def with_text(self, payload: Any, text: str) -> Any:
+        """The same answer with another text, and nothing weighed."""
         raise NotImplementedError
 
     # The socket.
@@ -211,7 +212,9 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(refusal.status, json.dumps(self.owner.error(refusal)).encode(), refusal.headers)
             return
         if fault is not None and fault.kind == "empty":
-            payload = self.owner.without_text(payload)
+            payload = self.owner.with_text(payload, "")
+        if fault is not None and fault.kind == "other":
+            payload = self.owner.with_text(payload, fault.message)
         text = json.dumps(payload).encode()
         if fault is not None and fault.kind == "truncate":
             text = text[: len(text) // 2]

@@ -1,4 +1,4 @@
-"""A fake OpenAI server: chat completions with log-probabilities and JSON schemas, and the list of models."""
+"""A fake OpenAI server: chat completions with log-probabilities and JSON schemas, decisions, the list of models."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ KNOWN = {
 class FakeOpenAI(FakeServer):
     """`logprobs` gives the first token's candidates for a chat; `refuses` names parameters of the newer models' kind.
 
+    `decides` gives the probability of each choice for an input; without it no model here answers `/decisions`.
     A refused `max_tokens` is answered with the advice to use `max_completion_tokens`, and the other way round.
     """
 
@@ -28,9 +29,10 @@ class FakeOpenAI(FakeServer):
         models: Any = ("gpt-4o", "gpt-4o-mini"),
         logprobs: Callable[[list[dict[str, Any]]], Mapping[str, float]] | None = None,
         most_logprobs: int = 20,
+        decides: Callable[[list[dict[str, Any]], list[str]], Mapping[str, float]] | None = None,
         **options: Any,
     ) -> None:
-        self.logprobs, self.most_logprobs = logprobs, most_logprobs
+        self.logprobs, self.most_logprobs, self.decides = logprobs, most_logprobs, decides
         super().__init__(models=models, **options)
 
     def respond(self, seen: Seen) -> Any:
@@ -45,6 +47,8 @@ class FakeOpenAI(FakeServer):
             return {"object": "list", "data": entries}
         if seen.method == "POST" and seen.path == "/v1/chat/completions":
             return self._chat(seen.body)
+        if seen.method == "POST" and seen.path == "/v1/decisions" and self.decides:
+            return self._decide(seen.body)
         raise Refusal(404, "", f"Invalid URL ({seen.method} {seen.path})")
 
     def error(self, refusal: Refusal) -> Any:
@@ -54,8 +58,9 @@ class FakeOpenAI(FakeServer):
             "error": {"message": refusal.message, "type": kind, "param": refusal.param, "code": refusal.code or None}
         }
 
-    def without_text(self, payload: Any) -> Any:
-        payload["choices"][0]["message"]["content"] = ""
+    def with_text(self, payload: Any, text: str) -> Any:
+        payload["choices"][0]["message"]["content"] = text
+        payload["choices"][0]["logprobs"] = None
         return payload
 
     def _chat(self, body: dict[str, Any]) -> Any:
@@ -84,6 +89,30 @@ class FakeOpenAI(FakeServer):
             "id": "chatcmpl-1", "object": "chat.completion", "created": 0,
             "model": body["model"], "choices": choices, "usage": usage,
         }  # fmt: skip
+
+    def _decide(self, body: dict[str, Any]) -> Any:
+        if set(body) != {"model", "input", "questions"} or body["model"] not in self.models:
+            raise Refusal(400, "invalid_value", "Invalid 'model': decisions are not supported", param="model")
+        answers = []
+        for question in body["questions"]:
+            assert question["type"] == "choice"
+            assert question["instructions"]
+            found = self.decides(body["input"], [choice["value"] for choice in question["choices"]])
+            likeliest = max(found, key=lambda value: found[value])
+            each = [{"value": value, "probability": p} for value, p in found.items()]
+            answers.append(
+                {
+                    "type": "choice", "name": None, "choice": likeliest, "confidence": found[likeliest],
+                    "probabilities": each,
+                }
+            )  # fmt: skip
+        read = sum(len(message["content"].split()) for message in body["input"])
+        usage = {
+            "input_tokens": read, "output_tokens": 0, "total_tokens": read,
+            "input_tokens_details": {"cache_write_tokens": 0, "cached_tokens": 0},
+            "output_tokens_details": {"reasoning_tokens": 0},
+        }  # fmt: skip
+        return {"model": body["model"], "answers": answers, "usage": usage}
 
     def _check(self, body: dict[str, Any]) -> None:
         for name in body:

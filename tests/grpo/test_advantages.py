@@ -9,7 +9,10 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from softgrpo.grpo.advantages import advantages, is_flat
+from softgrpo.grpo.advantages import advantages, is_flat, reliability
+from softgrpo.tournament.rating import Bias, learned, rate
+from softgrpo.tournament.schedule import Plan, next_round
+from tests.fakes.builders import verdict
 
 rewards = st.lists(st.floats(-5, 5), min_size=2, max_size=16).map(np.array)
 
@@ -61,3 +64,80 @@ def test_the_rewards_keep_their_values():
     values = np.array([1.0, 2.0])
     advantages(values)
     assert values.tolist() == [1.0, 2.0]
+
+
+def test_reliability_by_hand():
+    """Rewards of variance 1, of which 0.3 squared or a mean of 0.25 and 0.01 are noise."""
+    values = np.array([1.0, 0.0, -1.0])
+    assert reliability(values, np.array([0.3, 0.3, 0.3])) == pytest.approx(0.91)
+    assert reliability(values, np.array([0.5, 0.1, np.nan])) == pytest.approx(1 - 0.13 / 0.5), (
+        "of the two that are known"
+    )
+    assert reliability(values, np.zeros(3)) == 1
+    assert reliability(values, np.full(3, 2.0)) == 0
+
+
+def test_where_no_error_is_known_nothing_is_shrunk():
+    values = np.array([1.0, 0.0, -1.0])
+    assert reliability(values, np.full(3, np.nan)) == 1
+    np.testing.assert_array_equal(advantages(values, stderrs_G=np.full(3, np.nan)), advantages(values))
+
+
+@pytest.mark.parametrize("scale", [True, False])
+def test_shrinking_multiplies_all_advantages_by_the_reliability(scale):
+    values, stderrs = np.array([1.0, 0.0, np.nan, -1.0]), np.array([0.5, 0.5, np.nan, 0.5])
+    found = advantages(values, scale=scale, stderrs_G=stderrs)
+    np.testing.assert_allclose(found, 0.75 * advantages(values, scale=scale))
+    assert np.isnan(found[2])
+
+
+@given(rewards, st.floats(0, 10))
+def test_reliability_is_a_share_and_falls_with_the_error(values, stderr):
+    less, more = (reliability(values, np.full(len(values), s)) for s in (stderr, stderr + 0.5))
+    assert 0 <= more <= less <= 1
+
+
+def test_noise_alone_moves_nothing_much():
+    """Rewards that are nothing but noise of the size that their errors name."""
+    rng = np.random.default_rng(0)
+    found = [reliability(rng.normal(size=16) * 0.3, np.full(16, 0.3)) for _ in range(400)]
+    assert np.median(found) < 0.1
+    assert np.mean(found) < 0.2
+    assert reliability(rng.normal(size=16) * 3, np.full(16, 0.3)) > 0.95
+
+
+def test_equal_rewards_stay_flat_whatever_their_errors():
+    assert advantages(np.array([0.2, 0.2]), stderrs_G=np.array([0.0, 0.1])).tolist() == [0, 0]
+    assert reliability(np.array([0.2, 0.2]), np.array([0.0, 0.1])) == 0
+
+
+def of_a_judge(spread, noise, *, groups=40):
+    """[groups] reliability of fitted tournaments over texts of such a spread, and their squared correlation with it."""
+    bias, shares, recovered = Bias(), [], []
+    for seed in range(groups):
+        rng = np.random.default_rng([seed, 3])
+        skill = rng.normal(size=12) * spread
+        told = []
+        for m in next_round(Plan(kind="random_regular", calls=48), range(12), (), seed=seed):
+            odds = skill[m.first] - skill[m.second] + 1.0 + noise * rng.normal()
+            told.append(verdict(m.first, m.second, 1 / (1 + math.exp(-odds)), "log_odds"))
+        standing = rate(12, told, rating="bradley_terry", bias=bias)
+        bias = learned(bias, [(12, told)])
+        shares.append(reliability(standing.scores, standing.stderrs))
+        recovered.append(np.corrcoef(standing.scores, skill)[0, 1] ** 2 if spread else 0.0)
+    return np.array(shares), np.array(recovered)
+
+
+def test_a_judge_that_guesses_moves_next_to_nothing_and_a_sure_one_everything():
+    guessing, _ = of_a_judge(0.0, 3.0)
+    sure, _ = of_a_judge(1.0, 0.1)
+    assert np.median(guessing) == 0
+    assert guessing.mean() < 0.1
+    assert sure.min() > 0.95
+
+
+def test_reliability_is_the_share_of_the_truth_in_the_scores():
+    """Of a judge in between: near the squared correlation of the scores with what they should be."""
+    shares, recovered = of_a_judge(1.0, 1.0)
+    assert 0.7 < shares.mean() < 0.95
+    assert shares.mean() == pytest.approx(recovered.mean(), abs=0.06)

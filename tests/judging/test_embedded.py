@@ -1,18 +1,20 @@
 """The embedded judge on the packaged model: the gold set's easy end, invariants, and the parts by name."""
 
+import dataclasses
 import json
 
 import numpy as np
 import pytest
 
 from softgrpo.errors import UserError
-from softgrpo.judging.convincing import DATA, load_head
-from softgrpo.judging.embedded import EmbeddedScorer, embedded_judge, share_used
-from softgrpo.judging.reading import follow, read
+from softgrpo.judging.convincing import DATA, Strengths, load_head
+from softgrpo.judging.embedded import EmbeddedScorer, Measured, combine, embedded_judge, share_used
+from softgrpo.judging.reading import EXPECTED_ENDING, follow, read
 from softgrpo.judging.scoring import Item
 from softgrpo.records import Contest, Match, Objective, Prompt
 
 ANSWER = Objective(name="answer", criteria="")
+SPLITS = ("tune", "held_out")
 CUES = {"PRO": "This argument speaks in favour of the motion:", "CON": "This argument speaks against the motion:"}
 
 
@@ -31,17 +33,17 @@ def gold():
     return [json.loads(line) for line in (DATA / "gold.jsonl").read_text(encoding="utf8").splitlines()]
 
 
-def test_the_gold_set_has_thirty_pairs_of_each_kind_and_its_halves_share_no_motion(gold):
+def test_the_gold_set_has_thirty_pairs_of_each_kind_and_the_halves_of_a_kind_share_no_motion(gold):
     counts: dict[str, int] = {}
     for line in gold:
         counts[line["kind"]] = counts.get(line["kind"], 0) + 1
     assert min(counts.values()) >= 30
-    motions = {split: {g["prompt"]["motion"] for g in gold if g["split"] == split} for split in ("tune", "held_out")}
+    motions = {split: {(g["kind"], g["prompt"]["motion"]) for g in gold if g["split"] == split} for split in SPLITS}
     assert not motions["tune"] & motions["held_out"]
 
 
 def test_a_sample_of_the_gold_set_is_won(embedded_model, gold):
-    chosen = [g for g in gold if g["kind"] != "wrong_side"][::9]
+    chosen = [g for g in gold if g["kind"] not in ("wrong_side", "short_sound")][::14]
     items = [
         item(g[which], g["prompt"]["motion"], g["prompt"]["side"]) for g in chosen for which in ("better", "worse")
     ]
@@ -136,6 +138,32 @@ def test_reading_and_following_take_texts_of_no_token(embedded_model):
     after = follow(embedded_model, ["", "Cats purr."], ["", " So:"], [" cats", " cats"], layers=(8,))
     assert [len(x) for x in after.logprobs] == [1, 1]
     assert not after.means[0].any()
+
+
+def test_sentences_that_stop_too_soon_have_endings_no_one_foresees(embedded_model):
+    head = load_head()
+    loose = "When a firm who decides. Because the people that live in the city. While someone who works and the firm."
+    whole = "A firm decides what it builds. The people of the city pay for it. Someone who works there knows the cost."
+    texts = [whole, loose, "no full stop at all", "Version 3.5 came out"]
+    found = read(embedded_model, texts, question="?", mean_layers=(8,), last_layers=head.last_layers).endings
+    assert found[0] > found[1] + 1
+    assert found[2] == found[3] == EXPECTED_ENDING
+
+
+def test_the_strengths_scale_what_the_parts_take_off():
+    text = "When TRAMS THAT RIDE!!!! Trams are good. While trams."
+    measured = Measured(convincing=1.0, coherent=-2.0, about=0.1, fluency=-2.0, ending=-4.0)
+    once = combine(item(text, "Trams are better"), measured, Strengths())
+    more = combine(item(text, "Trams are better"), measured, Strengths(about=2.0, coherent=3.0, guards=0.5))
+    factors = {"convincing": 1.0, "about": 2.0, "coherent": 3.0}
+    assert once["fragments"] < 0
+    assert more == pytest.approx({name: factors.get(name, 0.5) * value for name, value in once.items()})
+
+
+def test_the_head_comes_back_from_its_file_as_it_was(tmp_path):
+    head = dataclasses.replace(load_head(), strengths=Strengths(about=1.4, coherent=0.5, guards=0.7))
+    head.save(tmp_path / "head.safetensors", {"licence": "none"})
+    assert load_head(tmp_path / "head.safetensors").strengths == head.strengths
 
 
 def test_an_unknown_part_is_named(embedded_model):

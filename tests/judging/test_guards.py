@@ -2,7 +2,15 @@
 
 import pytest
 
-from softgrpo.judging.guards import content_stems, copied_spans, of_fluency, penalties, surface, without_copies
+from softgrpo.judging.guards import (
+    content_stems,
+    copied_spans,
+    of_fluency,
+    of_fragments,
+    penalties,
+    surface,
+    without_copies,
+)
 
 MOTION = "Cities should ban private cars from their centres"
 PROSE = (
@@ -45,6 +53,17 @@ def test_an_empty_text_loses_more_than_any_other():
     assert sum(penalties(surface(" ", MOTION)).values()) > worst
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "When a car stays outside, the square fills with trees. If noise kills, silence heals; no one misses fumes.",
+        "When did a tram ever choke a child? Whose lungs pay for the queue at the lights?",
+    ],
+)
+def test_whole_sentences_and_questions_are_no_fragments(text):
+    assert surface(text, MOTION).fragments == 0
+
+
 @pytest.mark.parametrize("n", [1, 2, 3, 4, 5])
 def test_more_repetition_is_never_cheaper(n):
     cost = lambda k: sum(penalties(surface(" ".join([PROSE] * k), MOTION)).values())  # noqa: E731
@@ -68,6 +87,28 @@ def test_talk_of_judges_is_free_where_it_is_the_matter():
 
 def test_content_stems_leave_out_grammar():
     assert content_stems("The cars were being banned from all of the cities") == ["car", "ban", "citi"]
+
+
+LOOSE = (
+    "When a car stays outside. While the people who live there, and the trees.",
+    "Even if a tram that runs at night. Although the nurse, who rides home, and the cook.",
+    "Because the fumes that children breathe. Because the noise. Because the queue at the lights.",
+)
+
+
+@pytest.mark.parametrize("text", LOOSE)
+def test_clauses_that_never_end_cost_the_more_the_less_their_ends_are_foreseen(text):
+    found = surface(text, MOTION)
+    assert found.fragments == 1
+    assert of_fragments(found, -3.0) > of_fragments(found, -2.0) > of_fragments(found, -1.0) > 0
+    assert of_fragments(found, -50.0) == of_fragments(found, -10.0)
+    assert of_fragments(surface(PROSE, MOTION), -3.0) == 0
+
+
+def test_opening_alike_costs_only_where_the_clauses_have_no_main_one():
+    whole = "When cars go, air clears. When air clears, lungs heal. When lungs heal, men run."
+    assert of_fragments(surface(whole, MOTION), -3.0) == 0
+    assert surface(whole, MOTION).same_openings == surface(LOOSE[2], MOTION).same_openings == 1
 
 
 def test_fluency_is_bounded_on_both_sides():

@@ -72,3 +72,39 @@ def test_temperature_zero_takes_the_likeliest(tiny):
 def test_seeds(tiny):
     assert run(tiny, [[4, 9]], n=4, seed=1) == run(tiny, [[4, 9]], n=4, seed=1)
     assert run(tiny, [[4, 9]], n=4, seed=1) != run(tiny, [[4, 9]], n=4, seed=2)
+
+
+def test_waiting_rows_take_the_places_of_finished_ones(tiny):
+    """Few places give the rows that all places at once give, whoever ends first."""
+    prompts = [[4, 9, 10], [4, 7, 8, 11, 20, 5], [5, 5]]
+    options = dict(n=5, max_tokens=20, end_ids=tiny.end_ids | set(range(20, 27)))
+    together = run(tiny, prompts, **options)
+    assert len({len(row.token_ids) for rows in together for row in rows}) > 3
+    for places in (1, 4, 8):
+        found = run(tiny, prompts, rows_at_once=places, **options)
+        for rows, expected in zip(found, together, strict=True):
+            assert [r.token_ids for r in rows] == [r.token_ids for r in expected]
+            for row, other in zip(rows, expected, strict=True):
+                assert np.allclose(row.logprobs, other.logprobs, atol=1e-5)
+
+
+def test_a_model_that_reads_no_forests_draws_the_same(tiny):
+    prompts = [[4, 9, 10], [4, 7, 8, 11, 20, 5], [5, 5]]
+    fast = run(tiny, prompts, n=3)
+    tiny.module.__dict__["_softgrpo_reads_forests"] = False
+    with pytest.warns(UserWarning, match="do not share"):
+        plain = run(tiny, prompts, n=3, rows_at_once=4)
+    assert [[r.token_ids for r in rows] for rows in fast] == [[r.token_ids for r in rows] for rows in plain]
+
+
+@pytest.mark.parametrize("size", [1, 255, 256, 257, 1000])
+def test_a_draw_is_where_the_whole_distribution_function_passes_its_point(size):
+    generator = torch.Generator().manual_seed(size)
+    logits = 3 * torch.randn(400, size, generator=generator)
+    uniform = torch.rand(400, generator=generator, dtype=torch.float64)
+    tokens, logprobs = draw(logits, uniform, 0.8)
+    probabilities = (logits.double() / 0.8).softmax(-1)
+    above = probabilities.cumsum(-1).gather(1, tokens[:, None])[:, 0]
+    assert (above > uniform - 1e-6).all()
+    assert (above - probabilities.gather(1, tokens[:, None])[:, 0] < uniform + 1e-6).all()
+    assert torch.allclose(logprobs.double(), probabilities.gather(1, tokens[:, None])[:, 0].log(), atol=1e-5)

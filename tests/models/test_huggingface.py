@@ -35,11 +35,11 @@ def test_completions_hold_the_prefill_but_not_its_tokens(tiny):
 
 
 def test_batches_do_not_change_the_answers(tiny, monkeypatch):
-    from softgrpo.models import huggingface
+    from softgrpo.models import generation
 
     chats = [[{"role": "user", "content": f"w{i} " * (i + 1)}] for i in range(5)]
     likely = tiny.generate(chats, Sampling(n=2, max_tokens=6, temperature=0))
-    monkeypatch.setattr(huggingface, "ROWS_AT_ONCE", 4)
+    monkeypatch.setattr(generation, "ROWS_AT_ONCE", 4)
     assert [[c.text for c in row] for row in likely] == [
         [c.text for c in row] for row in tiny.generate(chats, Sampling(n=2, max_tokens=6, temperature=0))
     ]

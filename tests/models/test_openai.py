@@ -6,6 +6,7 @@ import asyncio
 import dataclasses
 import json
 import logging
+import math
 import os
 import signal
 import sys
@@ -16,7 +17,8 @@ import pytest
 
 from softgrpo.errors import UserError
 from softgrpo.model_interface import load_model
-from softgrpo.models.api import APIStop
+from softgrpo.models.api import NO_DECISIONS, APIStop
+from softgrpo.models.api_calls import Call
 from softgrpo.models.names import parse
 from softgrpo.models.openai import OpenAIModel
 from softgrpo.records import Sampling
@@ -324,3 +326,30 @@ def test_load_model_shares_one_model_and_reads_the_address(make, monkeypatch):
     assert api.name == "gpt-4o-mini"
     assert ask(api)[0].text == "Yes."
     api.close()
+
+
+def test_decisions(make):
+    fake, api = make(decides=lambda messages, choices: dict(zip(choices, (0.8, 0.2), strict=True)))
+    chat = [{"role": "system", "content": "Judge."}, {"role": "user", "content": "K or T?"}]
+    (reply,) = api.run([Call(chat=chat, max_tokens=9, temperature=0.0, choices=("K", "T"))])
+    assert (reply.text, reply.failure, reply.usage.input_tokens, reply.usage.requests) == ("K", "", 4, 1)
+    assert reply.logprobs == pytest.approx({"K": math.log(0.8), "T": math.log(0.2)})
+    assert fake.replies_asked[0].path == "/v1/decisions"
+    assert fake.replies_asked[0].body["input"] == chat
+
+
+def test_a_service_without_decisions_goes_on(make):
+    _, api = make()
+    call = Call(chat=CHATS[0], max_tokens=9, temperature=0.0, choices=("K", "T"))
+    replies = api.run([call, Call(chat=CHATS[0], max_tokens=9, temperature=0.0)])
+    assert replies[0].failure.startswith(NO_DECISIONS)
+    assert replies[1].text == "Yes."
+
+
+def test_only_openai_itself_is_asked_for_decisions(make, monkeypatch):
+    _, api = make()
+    assert api.means == ("logprobs", "json", "text")
+    monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
+    assert OpenAIModel(parse("gpt-4o")).means[0] == "decisions"
+    monkeypatch.delattr("openai.AsyncOpenAI.decisions")
+    assert "decisions" not in OpenAIModel(parse("gpt-4o")).means

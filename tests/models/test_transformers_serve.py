@@ -14,8 +14,10 @@ import pytest
 
 from softgrpo.cli import run
 from softgrpo.files import read_lines
+from softgrpo.judging.judge import load_judge
 from softgrpo.models import loading
 from softgrpo.models.names import parse
+from tests.fakes.builders import contest
 
 pytestmark = pytest.mark.long
 
@@ -70,3 +72,16 @@ def test_judge_and_opponent_behind_a_server(served, tmp_path, monkeypatch):
         assert (verdict["p_first"] in (0, 1)) == (verdict["failure"] == "")
     evaluation = json.loads(next((folder / "evaluations").glob("step_000001.*.json")).read_text())
     assert evaluation["n_pairs"] + evaluation["n_unjudged"] == 2
+
+
+def test_a_judge_behind_a_server(served, monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", "none-needed")
+    judge = load_judge(served)
+    texts = ("Trams carry more people than cars do, and need less room.", "Cars are bad. Cars are bad.", "Because.")
+    (verdicts,) = judge.judge([contest(*texts)])
+    assert len(verdicts) == 6
+    assert all((v.p_first is None) == bool(v.failure) for v in verdicts)
+    assert all("one of" in v.failure for v in verdicts if v.failure), "it answers, if not always with a letter"
+    assert all(v.usage.requests and v.usage.input_tokens for v in verdicts)
+    assert sum(v.usage.output_tokens for v in verdicts) <= 16 * sum(v.usage.requests for v in verdicts)
+    assert judge.means.left == ["text"], "this server knows neither log-probabilities nor schemas"

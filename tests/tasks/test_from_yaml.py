@@ -105,6 +105,11 @@ def test_a_share_draws_the_same_subjects_whatever_their_order():
     assert len(parsed(prompts=["a", "b"], test_share=0.99).test) == 1
 
 
+@pytest.mark.parametrize(("said", "ties"), [(None, False), ("false", False), ("yes", True), (True, True)])
+def test_ties(said, ties):
+    assert {o.ties for o in parsed(ties=said).objectives} == {ties}
+
+
 def test_objectives_and_rewards_bring_their_weights():
     task = parsed(
         objectives=[{"name": "wit", "criteria": "Which is wittier?", "weight": 0.25}],
@@ -160,9 +165,10 @@ def test_the_fingerprint_changes_with_what_is_asked_and_judged():
             {"system": {"reasoning": "r", "answer": "a"}},
             {"prompts": {"train": ["umbrella"], "test": ["kettle"]}},
             {"extra_rewards": {"brevity": "r.py:brevity"}},
+            {"ties": "true"},
         )
     }
-    assert len(prints) == 7
+    assert len(prints) == 8
     assert fingerprint(parsed()) == fingerprint(parsed())
 
 
@@ -216,6 +222,7 @@ def test_the_fingerprint_changes_with_what_is_asked_and_judged():
         ({"prompts": "a\nb.csv"}, ["prompts: a b.csv"]),
         ({"extra_rewards": ["r.py:f"]}, ["extra_rewards", "name: file.py:function"]),
         ({"extra_rewards": {"tag_count": "r.py:f"}}, ["cannot be called 'tag_count'"]),
+        ({"ties": "sometimes"}, ["ties", "'sometimes'", "true, false"]),
         ({"extra_rewards": {"brevity": {"weight": 1}}}, ["brevity", "'function' is missing"]),
     ],
     ids=str,

@@ -12,7 +12,7 @@ from typing import Any
 from softgrpo.files import read_lines
 
 PREFILL = "<reasoning> w1 </reasoning> <answer> "
-VARIES = ("time_", "sampled_tokens_per_second", "peak_")
+VARIES = ("time_", "sampled_tokens_per_second", "peak_", "spent_", "calls_to_come", "usd_to_come")
 
 
 def flags(folder: Path, model: Path, judge: Path, **changes: Any) -> list[str]:

@@ -10,6 +10,7 @@ from runs import flags
 from softgrpo import model_interface
 from softgrpo.cli import run
 from softgrpo.files import read_lines
+from tests.fakes.chat_models import read
 from tests.fakes.openai_server import FakeOpenAI
 
 FORMED = "<reasoning>\nbecause\n</reasoning>\n<answer>\nw1 w2\n</answer>"
@@ -17,11 +18,15 @@ FORMED = "<reasoning>\nbecause\n</reasoning>\n<answer>\nw1 w2\n</answer>"
 
 def answer(messages):
     """The judge prefers the text with more different words; a player answers in form."""
-    question = messages[-1]["content"]
-    if "<text_A>" not in question:
+    if not judging(messages):
         return FORMED
-    first, second = (question.split(f"<text_{x}>")[1].split(f"</text_{x}>")[0].split() for x in "AB")
-    return "A" if len(set(first)) > len(set(second)) else "B"
+    sheet = read(messages)
+    first, second = (len(set(text.split())) for text in sheet.texts)
+    return sheet.answer(first > second)
+
+
+def judging(messages):
+    return "You compare two texts" in messages[0]["content"]
 
 
 @pytest.fixture
@@ -42,9 +47,9 @@ def test_the_seeds_command_against_an_api(server, tmp_path, tiny_folder, capsys)
     assert "gpt-4o will be asked about" in output
     assert "shut" in output.casefold(), "an announced shutdown is said"
     verdicts = [v for p in (folder / "groups").iterdir() for line in read_lines(p) for v in line["verdicts"]]
-    asked = [v for v in verdicts if v["how"] == "text"]
+    asked = [v for v in verdicts if v["how"] == "log_odds"]
     assert asked
-    assert all(v["reply"] in ("A", "B") and v["p_first"] in (0, 1) for v in asked)
+    assert all(len(v["reply"]) == 1 and abs(v["p_first"] - 0.5) > 0.4 for v in asked), "soft verdicts of one letter"
     assert not any(v["objective"] == "reasoning" for v in verdicts), "a paid judge is not asked about reasoning"
     evaluation = json.loads((folder / "evaluations" / "step_000006.gpt-4o.json").read_text())
     assert evaluation["opponent_format_adherence"] == 1
@@ -54,14 +59,14 @@ def test_the_seeds_command_against_an_api(server, tmp_path, tiny_folder, capsys)
 
 
 def test_unreadable_replies_are_counted_and_never_scored(server, tmp_path, tiny_folder):
-    server.answer = lambda messages: "Both are fine, A or B." if "<text_A>" in messages[-1]["content"] else FORMED
+    server.answer = lambda messages: "Both are fine." if judging(messages) else FORMED
     folder = tmp_path / "run"
     roles = dict(judge_model_name="gpt-4o", compare_model_name="gpt-4o-mini")
     assert run("train", flags(folder, tiny_folder, tiny_folder, num_train_iters=4, num_chains=8, **roles)) == 0
     verdicts = [v for p in (folder / "groups").iterdir() for line in read_lines(p) for v in line["verdicts"]]
     asked = [v for v in verdicts if v["how"] == "text"]
     assert asked
-    assert all(v["p_first"] is None and "not one of A, B" in v["failure"] for v in asked)
+    assert all(v["p_first"] is None and "not one of" in v["failure"] for v in asked)
     metrics = read_lines(folder / "metrics.jsonl")
     assert sum(m["n_unjudged"] for m in metrics) == len(asked)
 

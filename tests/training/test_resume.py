@@ -62,7 +62,7 @@ def test_ctrl_c_saves_and_says_how_to_go_on(whole, tmp_path, tiny_folder, tiny_j
     process.send_signal(signal.SIGINT)
     output, _ = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert "with --resume goes on" in output
+    assert "--resume goes on" in output
     assert checkpoint.found(folder / "checkpoints")
     assert "holds a run with --save_steps 1000" in start([*arguments, "--save_steps", "2", "--resume"]).communicate()[0]
     process = start([*arguments, "--resume"])

@@ -181,6 +181,8 @@ def test_remedies_are_the_mildest_that_help():
         (dict(use_lora=True, update_ref_model=True), "drop one of them"),
         (dict(kl_weight_beta=0.0, update_ref_model=True), "drop one of them"),
         (dict(num_chains=1), "at least 2"),
+        (dict(num_chains=8, judge_calls_per_group=6), "need at least 7 matches"),
+        (dict(max_staleness=1), "computes on this machine"),
     ],
 )
 def test_wrong_input_is_one_line_before_anything_is_loaded(
@@ -256,8 +258,7 @@ def test_every_epoch_goes_through_all_training_questions_once(tiny_folder, tmp_p
     n = len(Stub.parts.task.train) // 2
     seen = []
     for iteration in range(1, 2 * n + 1):
-        Stub.iteration = iteration
-        seen += [p.id for p in trainer.Trainer._prompts(Stub)]
+        seen += [p.id for p in trainer.Trainer._prompts(Stub, iteration)]
     first, second = seen[: 2 * n], seen[2 * n :]
     assert sorted(first) == sorted(second) == sorted(q.id for q in Stub.parts.task.train)
     assert first != second

@@ -1,0 +1,219 @@
+"""What calls may cost: prices, and a budget that is reserved before each attempt and never exceeded."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from softgrpo.errors import UserError
+from softgrpo.models.api_errors import BudgetReached
+from softgrpo.models.names import PROVIDERS, ModelName, parse
+from softgrpo.records import Usage
+
+PACKAGED = Path(__file__).with_name("data") / "prices.yaml"
+MILLION = 1_000_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Price:
+    """USD per million tokens."""
+
+    input: float
+    output: float
+
+    def cost(self, usage: Usage) -> float:
+        """In USD.
+
+        >>> Price(input=2.5, output=10.0).cost(Usage(input_tokens=1000, output_tokens=100))
+        0.0035
+        """
+        return (usage.input_tokens * self.input + usage.output_tokens * self.output) / MILLION
+
+
+FREE = Price(input=0.0, output=0.0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prices:
+    """What is known of prices, by provider and name.
+
+    >>> prices = Prices(known={("openai", "gpt-4o"): Price(input=2.5, output=10.0)})
+    >>> prices.of(parse("openai:gpt-4o")), prices.of(parse("embedded")) == FREE, prices.of(parse("gpt-9"))
+    (Price(input=2.5, output=10.0), True, None)
+    """
+
+    known: Mapping[tuple[str, str], Price] = field(default_factory=dict)
+    source: str = ""
+    as_of: str = ""
+
+    def of(self, model: ModelName) -> Price | None:
+        """Nothing for a model on this machine, a server of one's own included; None when it is unknown."""
+        if (model.provider, model.name) in self.known:
+            return self.known[model.provider, model.name]
+        return FREE if model.is_local or PROVIDERS[model.provider].key_optional else None
+
+    def cost(self, model: ModelName, usage: Usage) -> float | None:
+        """In USD; None when the price is unknown."""
+        price = self.of(model)
+        return None if price is None else price.cost(usage)
+
+
+NO_PRICES = Prices()
+
+
+def load_prices(path: str | Path | None = None) -> Prices:
+    """From a YAML file with `prices: {NAME: {input: USD, output: USD}}`, per million tokens; else the packaged one.
+
+    Raises `UserError` when a line cannot be read as that.
+    """
+    import yaml
+
+    path = Path(path or PACKAGED)
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        lines = dict(values["prices"])
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, TypeError, KeyError, ValueError) as error:
+        raise UserError(
+            f"--prices {path}: cannot be read ({type(error).__name__}); give a YAML file with "
+            "`prices: {gpt-4o: {input: 2.5, output: 10}}`, in USD per million tokens"
+        ) from error
+    known = {}
+    for name, line in lines.items():
+        model = parse(str(name))
+        if model.is_local:
+            raise UserError(f"--prices {path}: {name!r} is no API model; write it as on the command line")
+        try:
+            price = Price(input=float(line["input"]), output=float(line["output"]))
+        except (TypeError, KeyError, ValueError):
+            price = Price(input=-1, output=-1)
+        if not (0 <= price.input < MILLION and 0 <= price.output < MILLION):
+            raise UserError(f"--prices {path}: {name}: {line!r} is no price; write {{input: USD, output: USD}}")
+        known[model.provider, model.name] = price
+    return Prices(known=known, source=str(path), as_of=str(values.get("as_of", "")))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spent:
+    """Calls and what they used; an attempt of which nobody said what it used counts with the most it can have been."""
+
+    calls: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    usd: float = 0.0
+    """of the calls whose price is known"""
+    unpriced: int = 0
+    """calls whose price is unknown"""
+
+    @property
+    def tokens(self) -> int:
+        return self.input_tokens + self.output_tokens
+
+    def plus(self, other: Spent, sign: int = 1) -> Spent:
+        """Both together, or with `sign` -1 what is left without the other.
+
+        >>> Spent(calls=2, usd=0.5).plus(Spent(calls=1, usd=0.25), -1)
+        Spent(calls=1, input_tokens=0, output_tokens=0, usd=0.25, unpriced=0)
+        """
+        own, others = asdict(self), asdict(other)
+        return Spent(**{name: own[name] + sign * others[name] for name in own})
+
+
+class Budget:
+    """Limits on calls, tokens and USD over a run's life, resumes included. Thread-safe.
+
+    >>> budget = Budget(calls=1)
+    >>> model = parse("gpt-4o")
+    >>> held = budget.reserve(model, Usage(input_tokens=50, output_tokens=16))
+    >>> budget.reserve(model, Usage()) is None
+    True
+    >>> budget.settle(model, held, Usage(input_tokens=40, output_tokens=1))
+    >>> budget.spent.calls, budget.spent.tokens
+    (1, 41)
+    """
+
+    def __init__(
+        self,
+        *,
+        calls: int | None = None,
+        tokens: int | None = None,
+        usd: float | None = None,
+        prices: Prices = NO_PRICES,
+        keep: Callable[[Mapping[str, Any]], None] | None = None,
+    ) -> None:
+        """`keep` is given the state after every change, before an attempt is sent, so that a kill forgets nothing."""
+        self.limits = {"calls": calls, "tokens": tokens, "usd": usd}
+        self.prices = prices
+        self.spent = Spent()
+        """settled attempts"""
+        self.held = Spent()
+        """reserved for attempts that are under way"""
+        self._keep = keep
+        self._lock = threading.Lock()
+
+    def check(self, model: ModelName) -> None:
+        """Raises `UserError` when a limit in USD cannot be kept because the model's price is unknown."""
+        if self.limits["usd"] is not None and self.prices.of(model) is None:
+            raise UserError(
+                f"--budget_usd {self.limits['usd']:g}: the price of {model.label} is unknown; add it to a file like "
+                f"{self.prices.source or PACKAGED} and give that with --prices, or limit calls or tokens instead"
+            )
+
+    def reserve(self, model: ModelName, most: Usage) -> Spent | None:
+        """Hold back one call with the most tokens it can take; None when that exceeds what is left."""
+        self.check(model)
+        wanted = self._as_spent(model, most)
+        with self._lock:
+            total = self.spent.plus(self.held).plus(wanted)
+            if any(limit is not None and getattr(total, name) > limit for name, limit in self.limits.items()):
+                return None
+            self.held = self.held.plus(wanted)
+            self._changed()
+        return wanted
+
+    def settle(self, model: ModelName, held: Spent, usage: Usage | None) -> None:
+        """The attempt is over and took that; None where nobody says what it took: then all that was held back."""
+        with self._lock:
+            self.held = self.held.plus(held, -1)
+            self.spent = self.spent.plus(held if usage is None else self._as_spent(model, usage))
+            self._changed()
+
+    @property
+    def is_waiting(self) -> bool:
+        """Attempts are under way, which may take less than is held back for them."""
+        return self.held.calls > 0
+
+    def reached(self) -> BudgetReached:
+        """The error that says which limit ends the run."""
+        limits = {name: limit for name, limit in self.limits.items() if limit is not None}
+        name = max(limits, key=lambda n: getattr(self.spent, n) / limits[n] if limits[n] else 2.0)
+        return BudgetReached(
+            f"--budget_{name} {limits[name]:g} is reached ({getattr(self.spent, name):.10g} spent, the next call may "
+            "exceed it); raise it to go on"
+        )
+
+    def state(self) -> dict[str, Any]:
+        """What a resumed run starts from; what is under way counts in full."""
+        with self._lock:
+            return asdict(self.spent.plus(self.held))
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from a saved state; an empty one changes nothing."""
+        with self._lock:
+            self.spent = Spent(**state) if state else self.spent
+
+    def _as_spent(self, model: ModelName, usage: Usage) -> Spent:
+        cost = self.prices.cost(model, usage)
+        return Spent(
+            calls=1,
+            input_tokens=usage.input_tokens,
+            output_tokens=usage.output_tokens,
+            usd=cost or 0.0,
+            unpriced=int(cost is None),
+        )
+
+    def _changed(self) -> None:
+        if self._keep:
+            self._keep(asdict(self.spent.plus(self.held)))

@@ -1,0 +1,245 @@
+"""A model behind an API as a judge: each pair is a call, answered by a probability where the service gives one."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from softgrpo.judging.asking import TEMPLATE, chat
+from softgrpo.judging.cleaning import cleaned
+from softgrpo.judging.keys import SECRET, judgement_key, seal
+from softgrpo.judging.means import Means
+from softgrpo.judging.verdicts import FREE, Reading, from_entry, from_reply, from_votes
+from softgrpo.models.api import NO_DECISIONS
+from softgrpo.models.api_calls import Call, Reply, add
+from softgrpo.records import Contest, Ledger, LedgerEntry, Match, Message, Usage, Verdict
+
+SCOUTS = 4
+"""so many questions at most go alone, so that what a service can do is learned on them and not on hundreds"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """One judgement to be made, and the same with the format restated should the reply be unreadable."""
+
+    keys: tuple[str, str]
+    chats: tuple[list[Message], list[Message]]
+    labels: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What one reply is."""
+
+    kind: str
+    """`read`, `unreadable`, `cut` (by the token limit), `failed` (nothing came), `not answered here`"""
+    reading: Reading
+
+
+@dataclass(slots=True)
+class Answer:
+    """How far a question has come."""
+
+    question: Question
+    asked: int = 0
+    """0 as first asked, 1 with the format restated"""
+    reading: Reading | None = None
+    spent: Usage = FREE
+    """now, on all its calls"""
+    unbilled: Usage = FREE
+    """on calls without a reply under the key that is being asked"""
+
+    @property
+    def key(self) -> str:
+        return self.question.keys[self.asked]
+
+    def take(self, outcome: Outcome, usage: Usage) -> None:
+        """A reply: it is the answer, or the question waits to be asked again."""
+        self.spent = add(self.spent, usage)
+        self.unbilled = add(self.unbilled, usage)
+        if outcome.kind == "unreadable" and not self.asked:
+            self.asked, self.unbilled = 1, FREE
+        elif outcome.kind in ("read", "unreadable", "failed"):
+            self.reading = outcome.reading
+
+
+class TextJudge:
+    """A model behind an API. With `votes` above 1, one that gives no probabilities is sampled that often."""
+
+    scores_texts = False
+
+    def __init__(
+        self,
+        name: str,
+        model: Any,
+        *,
+        votes: int = 1,
+        means: Sequence[str] = (),
+        ledger: Ledger | None = None,
+        secret: bytes = SECRET,
+    ) -> None:
+        """`means` are the ways to ask, best first (default: those of the model's kind)."""
+        self.name = name
+        self.model = model
+        self.votes = votes
+        self.means = Means(list(means or model.means))
+        self.ledger = ledger
+        self.secret = secret
+        self._given = ",".join(means)
+        self._scouts = SCOUTS
+
+    def judge(self, contests: Sequence[Contest]) -> list[tuple[Verdict, ...]]:
+        """All matches at once, as many in flight as the model allows; a call that fails is a failed judgement.
+
+        Identical questions are asked once, and what the ledger knows is not asked. An unreadable reply is asked for
+        once more, with the format restated. Raises `APIStop` when no call can succeed.
+        """
+        contests = [_clean(contest) for contest in contests]
+        matches = [(contest, match) for contest in contests for match in contest.matches]
+        asked = [[self._question(contest, match, 0)] for contest, match in matches]
+        answers = self._answers([questions[0] for questions in asked])
+        if self.votes > 1 and not (self.means.settled and self.means.soft):
+            for (contest, match), questions in zip(matches, asked, strict=True):
+                if (reading := answers[questions[0].keys[0]].reading) is None or reading.how != "log_odds":
+                    questions += [self._question(contest, match, i) for i in range(1, self.votes)]
+            answers |= self._answers([q for questions in asked for q in questions[1:]])
+        paid: set[str] = set()
+        verdicts = iter(
+            [
+                self._verdict(match, [answers[q.keys[0]] for q in questions], paid)
+                for (_, match), questions in zip(matches, asked, strict=True)
+            ]
+        )
+        return [tuple(next(verdicts) for _ in contest.matches) for contest in contests]
+
+    def _verdict(self, match: Match, answers: Sequence[Answer], paid: set[str]) -> Verdict:
+        usage = FREE
+        for answer in answers:
+            if answer.question.keys[0] not in paid:  # what two matches share is paid for once
+                usage = add(usage, answer.spent)
+                paid.add(answer.question.keys[0])
+        readings = [a.reading for a in answers if a.reading is not None]
+        return (from_votes(readings) if len(readings) > 1 else readings[0]).verdict(match, usage)
+
+    def _question(self, contest: Contest, match: Match, sample: int) -> Question:
+        question, criteria = contest.prompt.question, contest.objective.criteria
+        first, second = (contest.texts[i] or "" for i in (match.first, match.second))
+        parameters = {"temperature": self._temperature, "ties": contest.objective.ties, "means": self._given}
+
+        def key(one: str, other: str, method: str) -> str:
+            return judgement_key(
+                judge=self.model.identity,
+                template=TEMPLATE,
+                criteria=criteria,
+                question=question,
+                first=one,
+                second=other,
+                method=method,
+                parameters=parameters,
+                sample=sample,
+            )
+
+        # both orders of a pair share their labels, so that a preference for a letter cancels like one for a position
+        pair = key(min(first, second), max(first, second), "seal")
+        drawn = seal(self.secret, pair, [question, first, second], n_labels=3 if contest.objective.ties else 2)
+        return Question(
+            keys=(key(first, second, "chat"), key(first, second, "chat restated")),
+            chats=(
+                chat(question, criteria, first, second, drawn),
+                chat(question, criteria, first, second, drawn, restated=True),
+            ),
+            labels=drawn.labels,
+        )
+
+    @property
+    def _temperature(self) -> float:
+        return 1.0 if self.votes > 1 else 0.0
+
+    def _answers(self, questions: Sequence[Question]) -> dict[str, Answer]:
+        """By the questions' first keys; each has a reading."""
+        answers = {q.keys[0]: Answer(q) for q in questions}
+        known = self.ledger.get([k for a in answers.values() for k in a.question.keys]) if self.ledger else {}
+        waiting = [a for a in answers.values() if not _recall(a, known)]
+        while waiting and self._scouts and not self.means.settled:
+            self._scouts -= 1
+            self._ask([waiting.pop(0)])
+        self._ask(waiting)
+        return answers
+
+    def _ask(self, waiting: Sequence[Answer]) -> None:
+        """Until each has its reading: a way to ask that works, a limit that is enough, the format restated once."""
+        while waiting:
+            limit = self.means.max_tokens
+            chats = [a.question.chats[a.asked] for a in waiting]
+            forms = [
+                self.means.call(c, a.question.labels, self._temperature) for c, a in zip(chats, waiting, strict=True)
+            ]
+            replies = self.model.run([Call(**form) for form in forms], **self._keeping(waiting))
+            outcomes = [self._outcome(a, reply) for a, reply in zip(waiting, replies, strict=True)]
+            for answer, reply, outcome in zip(waiting, replies, outcomes, strict=True):
+                answer.take(outcome, reply.usage)
+            kinds = [outcome.kind for outcome in outcomes]
+            if "cut" in kinds:
+                self.means.raise_limit(limit)
+            if "not answered here" in kinds:
+                self.means.drop()
+            self.means.learn([o.reading for o in outcomes if o.kind in ("read", "unreadable")])
+            waiting = [a for a, kind in zip(waiting, kinds, strict=True) if a.reading is None]
+
+    def _outcome(self, answer: Answer, reply: Reply) -> Outcome:
+        """What a reply is, before anything is learned from its round."""
+        if reply.failure:
+            reading = Reading(p_first=None, how="text", failure=reply.failure)
+        else:
+            reading = from_reply(reply.text, answer.question.labels, reply.logprobs)
+        if reply.failure.startswith(NO_DECISIONS) and len(self.means.left) > 1 and not self.means.settled:
+            return Outcome("not answered here", reading)
+        if self.means.too_short(reply.failure, reading, reply.finish_reason):
+            return Outcome("cut", reading)
+        if reply.failure:
+            return Outcome("failed", reading)
+        return Outcome("read" if reading.p_first is not None else "unreadable", reading)
+
+    def _keeping(self, waiting: Sequence[Answer]) -> dict[str, Any]:
+        """Each reply goes to the ledger when it arrives: what is paid for is kept, whatever happens to the others."""
+        if self.ledger is None:
+            return {}
+        ledger, began = self.ledger, time.monotonic()
+
+        def keep(i: int, reply: Reply) -> None:
+            outcome = self._outcome(waiting[i], reply)
+            bought = outcome.kind in ("read", "unreadable")
+            entry = LedgerEntry(
+                text=outcome.reading.text if bought else "",
+                logprobs=outcome.reading.logprobs or None,
+                failure=outcome.reading.failure,
+                finish_reason=reply.finish_reason,
+                usage=add(waiting[i].unbilled, reply.usage),
+                p_first=outcome.reading.p_first,
+                judge=self.model.identity,
+                seconds=time.monotonic() - began,
+            )
+            ledger.put(waiting[i].key, entry)
+
+        return {"on_reply": keep}
+
+
+def _clean(contest: Contest) -> Contest:
+    texts = tuple(None if text is None else cleaned(text) for text in contest.texts)
+    return replace(contest, texts=texts, prompt=replace(contest.prompt, question=cleaned(contest.prompt.question)))
+
+
+def _recall(answer: Answer, known: Mapping[str, LedgerEntry]) -> bool:
+    """Take what the ledger knows; True when nothing is left to ask. A failed call is asked again, with its bill."""
+    for asked in (0, 1):
+        answer.asked = asked
+        entry = known.get(answer.key)
+        if entry is None or not entry.text:
+            answer.unbilled = entry.usage if entry else FREE
+            return False
+        if entry.p_first is not None or asked:
+            answer.reading = from_entry(entry)
+            return True
+    raise AssertionError("unreachable")

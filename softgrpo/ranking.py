@@ -1,0 +1,144 @@
+"""`rank()`: texts in order, by any judge, outside of any training."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+
+from softgrpo.errors import UserError
+from softgrpo.judging.callable_judge import CallableJudge, Compare
+from softgrpo.judging.judge import load_judge
+from softgrpo.judging.ledger import Ledger
+from softgrpo.judging.rounds import Bout, hold
+from softgrpo.records import Contest, Judge, Objective, Prompt, Standing, Usage, Verdict
+from softgrpo.tournament.forfeits import forfeits
+from softgrpo.tournament.rating import rate
+from softgrpo.tournament.schedule import Plan
+
+CRITERIA = "The better text answers the task better: more to the point, better founded, better written."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ranking:
+    """What a tournament said of some texts, in the order in which they were given."""
+
+    standing: Standing
+    verdicts: tuple[Verdict, ...]
+    """every one, failed ones included"""
+
+    @property
+    def scores(self) -> np.ndarray:
+        """[G] 1.5 * (2 * mean p - 1), p the probability to beat each of the others; NaN where too little is known."""
+        return self.standing.scores
+
+    @property
+    def stderrs(self) -> np.ndarray:
+        """[G] standard error of each score."""
+        return self.standing.stderrs
+
+    @property
+    def position_bias(self) -> float:
+        """Log-odds that the judge gives to whatever it reads first; NaN where that cannot be told."""
+        return self.standing.position_bias
+
+    @property
+    def order(self) -> list[int]:
+        """Indices of the texts with a score, best first."""
+        known = np.flatnonzero(np.isfinite(self.scores))
+        return [int(i) for i in known[np.argsort(-self.scores[known], kind="stable")]]
+
+    @property
+    def usage(self) -> Usage:
+        """What the verdicts cost; those that a ledger knew cost nothing."""
+        parts = [v.usage for v in self.verdicts]
+        return Usage(
+            input_tokens=sum(u.input_tokens for u in parts),
+            output_tokens=sum(u.output_tokens for u in parts),
+            requests=sum(u.requests for u in parts),
+        )
+
+
+def rank(
+    prompt: str | Prompt,
+    completions: Sequence[str],
+    judge: str | Judge | Compare = "embedded",
+    *,
+    criteria: str = CRITERIA,
+    judge_calls: int | None = None,
+    schedule: str | None = None,
+    orders: str = "both",
+    rating: str | None = None,
+    seed: int = 0,
+    ledger: str | Path | None = None,
+) -> Ranking:
+    """Rank texts that answer one prompt. `judge` is a name, a `Judge`, or a function of (prompt, first, second).
+
+    Without `judge_calls` every pair meets in both orders and the score is the seed's win share. With it, that many
+    calls buy a tournament of random regular pairs, and the scores are fitted (Bradley-Terry with an order term).
+    `ledger` is a file in which judgements are kept, so that none is paid twice. An empty text forfeits. Raises
+    `UserError` for fewer than two texts, an unknown name, or a refused key.
+
+    >>> longer = lambda prompt, first, second: 0.9 if len(first) > len(second) else 0.1
+    >>> ranking = rank("Why?", ["Because.", "Because it rains.", "So."], judge=longer)
+    >>> ranking.order, [f"{score:.1f}" for score in ranking.scores[[1, 2]]]
+    ([1, 0, 2], ['1.2', '-1.2'])
+    """
+    texts = _checked(completions)
+    chosen = _judge(judge, ledger)
+    schedule = schedule or ("round_robin" if judge_calls is None else "random_regular")
+    rating = rating or ("win_share" if schedule == "round_robin" else "bradley_terry")
+    try:
+        plan = Plan(kind=schedule, orders=orders, calls=judge_calls)
+        contest = Contest(
+            prompt=prompt if isinstance(prompt, Prompt) else as_prompt(prompt),
+            objective=Objective(name="answer", criteria=criteria),
+            texts=tuple(text if text.strip() else None for text in texts),
+            matches=(),
+        )
+        (judged,) = hold(chosen, [Bout(contest=contest, plan=plan, seed=seed)])
+        verdicts = judged + forfeits(contest.texts, objective="answer")
+        return Ranking(standing=rate(len(texts), verdicts, rating=rating), verdicts=verdicts)
+    except ValueError as error:  # a plan that cannot be
+        raise UserError(str(error)) from error
+
+
+async def rank_async(
+    prompt: str | Prompt, completions: Sequence[str], judge: str | Judge | Compare = "embedded", **options: object
+) -> Ranking:
+    """`rank()` for a running event loop: it works in a thread of its own."""
+    return await asyncio.to_thread(rank, prompt, completions, judge, **options)  # type: ignore[arg-type]
+
+
+def as_prompt(question: str) -> Prompt:
+    """A question on its own as a prompt."""
+    return Prompt(id="prompt", messages=({"role": "user", "content": question},), subject=question, question=question)
+
+
+def _checked(completions: Sequence[str]) -> list[str]:
+    if isinstance(completions, str):
+        raise UserError("completions is one text; give a list of two or more")
+    texts = list(completions)
+    wrong = [type(t).__name__ for t in texts if not isinstance(t, str)]
+    if wrong:
+        raise UserError(f"completions holds a {wrong[0]}; give texts")
+    if len(texts) < 2:
+        there = "is empty" if not texts else "holds one text, which has nobody to meet"
+        raise UserError(f"completions {there}; give two or more")
+    return texts
+
+
+def _judge(judge: str | Judge | Callable, ledger: str | Path | None) -> Judge:
+    if isinstance(judge, str):
+        return load_judge(judge, ledger=Ledger(ledger) if ledger else None)
+    if hasattr(judge, "judge"):
+        return cast(Judge, judge)
+    if callable(judge):
+        return CallableJudge(judge)
+    raise UserError(
+        f"judge is a {type(judge).__name__}; give a name, a Judge, or a function of (prompt, first, second)"
+    )

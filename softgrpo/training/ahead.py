@@ -1,0 +1,131 @@
+"""Groups on their way: sampled, given to the judge, awaited.
+
+On-policy, an iteration's groups are judged as soon as they are sampled, and awaited at once. With a staleness of one,
+the next iteration's groups are sampled before this one's verdicts are awaited: a slow judge works while the policy
+samples and learns.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from softgrpo.records import Completion, Group, Prompt, ScoredGroup
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judged:
+    """One iteration's groups with everything that was said of them."""
+
+    scored: list[ScoredGroup]
+    state: dict[str, Any]
+    """of the evaluator, right after these groups"""
+    seconds: float
+    """that judging took"""
+
+
+@dataclass(slots=True)
+class Worker:
+    """One thread that does what it is given, in order; it never keeps the process alive."""
+
+    tasks: queue.SimpleQueue = field(default_factory=queue.SimpleQueue)
+    thread: threading.Thread | None = None
+
+    def submit(self, task: Callable[[], Judged]) -> Future[Judged]:
+        """The task's future result."""
+        if self.thread is None:
+            self.thread = threading.Thread(target=self._work, name="softgrpo-judging", daemon=True)
+            self.thread.start()
+        future: Future[Judged] = Future()
+        self.tasks.put((task, future))
+        return future
+
+    def _work(self) -> None:
+        while True:
+            task, future = self.tasks.get()
+            try:
+                future.set_result(task())
+            except BaseException as error:  # it is raised where the result is awaited
+                future.set_exception(error)
+
+
+class Ahead:
+    """What was sampled and not yet learned from, by iteration."""
+
+    def __init__(
+        self,
+        score: Callable[[int, list[Group]], list[ScoredGroup]],
+        state: Callable[[], dict[str, Any]],
+        *,
+        staleness: int,
+        threaded: bool,
+    ) -> None:
+        """`score` judges an iteration's groups; `threaded` where it waits for a service rather than computes."""
+        self.score, self.state = score, state
+        self.staleness = staleness
+        self.worker = Worker() if threaded else None
+        self.groups: dict[int, list[Group]] = {}
+        self.futures: dict[int, Future[Judged]] = {}
+
+    def missing(self, iteration: int, last: int) -> list[int]:
+        """The iterations that must be sampled before this one's verdicts are awaited."""
+        return [k for k in range(iteration, min(iteration + self.staleness, last) + 1) if k not in self.groups]
+
+    def give(self, iteration: int, groups: list[Group]) -> None:
+        """Groups for the judge; a service begins at once."""
+        self.groups[iteration] = groups
+        if self.worker:
+            self.futures[iteration] = self.worker.submit(lambda: self._judge(iteration, groups))
+
+    def take(self, iteration: int) -> Judged:
+        """One iteration's groups, judged. What the judge raised is raised here."""
+        if self.worker is None:
+            judged = self._judge(iteration, self.groups[iteration])
+        else:
+            judged = _result(self.futures[iteration])
+            del self.futures[iteration]
+        del self.groups[iteration]
+        return judged
+
+    def pending(self) -> dict[int, list[dict[str, Any]]]:
+        """The groups that wait, as a checkpoint keeps them: they were sampled by weights that are gone by then."""
+        return {
+            k: [{"prompt_ids": g.prompt_ids, "completions": [asdict(c) for c in g.completions]} for g in groups]
+            for k, groups in self.groups.items()
+        }
+
+    def restore(
+        self, pending: Mapping[int, Sequence[Mapping[str, Any]]], prompts: Callable[[int], Sequence[Prompt]]
+    ) -> None:
+        """Give the judge again what had been sampled when the checkpoint was written."""
+        for k, groups in sorted(pending.items()):
+            self.give(k, [_group(g, prompt) for g, prompt in zip(groups, prompts(k), strict=True)])
+
+    def _judge(self, iteration: int, groups: list[Group]) -> Judged:
+        started = time.monotonic()
+        scored = self.score(iteration, groups)
+        return Judged(scored=scored, state=self.state(), seconds=time.monotonic() - started)
+
+
+def _group(kept: Mapping[str, Any], prompt: Prompt) -> Group:
+    tuples = ("token_ids", "logprobs", "trained_mask")
+    completions: list[Completion] = []
+    for c in kept["completions"]:
+        fields: dict[str, Any] = {name: tuple(value) if name in tuples else value for name, value in c.items()}
+        completions.append(Completion(**fields))
+    return Group(prompt=prompt, prompt_ids=tuple(kept["prompt_ids"]), completions=tuple(completions))
+
+
+def _result(future: Future[Judged]) -> Judged:
+    """In slices: a lock alone cannot be interrupted everywhere."""
+    while True:
+        try:
+            return future.result(timeout=0.5)
+        except TimeoutError:
+            if future.done():
+                raise

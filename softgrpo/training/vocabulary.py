@@ -1,0 +1,75 @@
+"""From hidden states to log-probabilities of tokens, a slice of the vocabulary at a time.
+
+The logits of a batch are its largest array by far and are never needed at once: the normaliser is a running sum over
+slices, and the backward pass computes each slice again. `P` positions, `N` targets, `H` hidden size, `V` vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+
+
+def sliced_logprobs(
+    hidden_PH: torch.Tensor,
+    weight_VH: torch.Tensor,
+    predictor_N: torch.Tensor,
+    target_N: torch.Tensor,
+    *,
+    temperature: float = 1.0,
+) -> torch.Tensor:
+    """[N] float32 log-softmax(hidden @ weight^T / temperature) at (predictor, target).
+
+    >>> hidden, weight = torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 0.0], [0.0, 1.0]])
+    >>> [round(x, 4) for x in sliced_logprobs(hidden, weight, torch.tensor([0]), torch.tensor([1])).tolist()]
+    [-0.6931]
+    """
+    return _Sliced.apply(hidden_PH, weight_VH, predictor_N, target_N, temperature)
+
+
+class _Sliced(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, hidden: Any, weight: Any, predictor: Any, target: Any, temperature: float) -> torch.Tensor:
+        normaliser_P = torch.full(hidden.shape[:1], float("-inf"), device=hidden.device)
+        chosen_N = torch.zeros(target.shape, device=hidden.device)
+        for start, rows in _slices(hidden, weight):
+            logits = _logits(hidden, rows, temperature)
+            inside = ((target >= start) & (target < start + len(rows))).nonzero()[:, 0]
+            chosen_N[inside] = logits[predictor[inside], target[inside] - start]
+            top = logits.amax(1, keepdim=True)
+            here = logits.sub_(top).exp_().sum(1).log_() + top[:, 0]
+            normaliser_P = torch.logaddexp(normaliser_P, here)
+        ctx.save_for_backward(hidden, weight, predictor, target, normaliser_P)
+        ctx.temperature = temperature
+        return chosen_N - normaliser_P[predictor]
+
+    @staticmethod
+    def backward(ctx: Any, *grads: torch.Tensor) -> Any:
+        hidden, weight, predictor, target, normaliser = ctx.saved_tensors
+        grad_N = grads[0] / ctx.temperature
+        grad_P = torch.zeros_like(normaliser).index_add_(0, predictor, grad_N)
+        d_hidden = torch.zeros(hidden.shape, dtype=torch.float32, device=hidden.device)
+        d_weight = torch.empty_like(weight) if ctx.needs_input_grad[1] else None
+        for start, rows in _slices(hidden, weight):
+            d_logits = _logits(hidden, rows, ctx.temperature).sub_(normaliser[:, None]).exp_().mul_(-grad_P[:, None])
+            inside = ((target >= start) & (target < start + len(rows))).nonzero()[:, 0]
+            d_logits.index_put_((predictor[inside], target[inside] - start), grad_N[inside], accumulate=True)
+            d_logits = d_logits.to(hidden.dtype)
+            d_hidden.add_(d_logits @ rows)
+            if d_weight is not None:
+                torch.mm(d_logits.T, hidden, out=d_weight[start : start + len(rows)])
+        return d_hidden.to(hidden.dtype), d_weight, None, None, None
+
+
+def _slices(hidden: torch.Tensor, weight: torch.Tensor) -> Iterator[tuple[int, torch.Tensor]]:
+    """Rows of the weight, as many as give a few megabytes of logits, and the number of the first."""
+    at_once = 1 << 20 if hidden.device.type == "cpu" else 1 << 25  # what a cache holds; what fills a GPU
+    size = max(256, at_once // max(len(hidden), 1))
+    return ((start, weight[start : start + size]) for start in range(0, len(weight), size))
+
+
+def _logits(hidden: torch.Tensor, rows: torch.Tensor, temperature: float) -> torch.Tensor:
+    logits = torch.nn.functional.linear(hidden, rows).float()
+    return logits.div_(temperature) if temperature != 1 else logits

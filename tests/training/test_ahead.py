@@ -1,0 +1,112 @@
+"""What is sampled ahead, and what a run with a slow judge is like: never two updates behind, and resumed exactly."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+
+import pytest
+from runs import flags, start, steady
+
+from softgrpo.files import read_lines
+from softgrpo.training.ahead import Ahead
+from tests.fakes.builders import group
+from tests.fakes.chat_models import read
+from tests.fakes.openai_server import FakeOpenAI
+
+FORMED = "<reasoning>\nbecause\n</reasoning>\n<answer>\nw1 w2\n</answer>"
+
+
+def ahead(score=lambda k, groups: [(k, len(groups))], *, staleness=1, threaded=True):
+    return Ahead(score, lambda: {"seen": 1}, staleness=staleness, threaded=threaded)
+
+
+@pytest.mark.parametrize("threaded", [False, True])
+def test_on_policy_nothing_is_sampled_ahead(threaded):
+    line = ahead(staleness=0, threaded=threaded)
+    for k in (1, 2, 3):
+        assert line.missing(k, last=3) == [k]
+        line.give(k, [group(["a"])])
+        judged = line.take(k)
+        assert (judged.scored, judged.state) == ([(k, 1)], {"seen": 1})
+        assert line.pending() == {}
+
+
+def test_one_iteration_is_sampled_ahead_and_never_two():
+    line = ahead()
+    sampled = []
+    for k in (1, 2, 3):
+        new = line.missing(k, last=3)
+        sampled.append(new)
+        for i in new:
+            line.give(i, [group(["a"])])
+        line.take(k)
+    assert sampled == [[1, 2], [3], []]
+
+
+def test_a_service_works_while_the_next_iteration_is_sampled():
+    begun, go_on = threading.Event(), threading.Event()
+
+    def slow(k, groups):
+        begun.set()
+        assert go_on.wait(5)
+        return [k]
+
+    line = ahead(slow)
+    line.give(1, [])
+    assert begun.wait(5), "judging began before anybody waited for it"
+    go_on.set()
+    assert line.take(1).scored == [1]
+
+
+def test_what_the_judge_raises_is_raised_where_it_is_awaited():
+    def refused(k, groups):
+        raise ValueError("the key is refused")
+
+    line = ahead(refused)
+    line.give(1, [])
+    with pytest.raises(ValueError, match="refused"):
+        line.take(1)
+
+
+def test_what_waits_is_kept_whole_and_given_again():
+    before, after = ahead(lambda k, groups: groups), ahead(lambda k, groups: groups)
+    sampled = [group(["one", "two"], id="p"), group(["three", "four"], id="q")]
+    before.give(4, sampled)
+    after.restore(before.pending(), lambda k: [g.prompt for g in sampled])
+    assert after.missing(4, last=9) == [5]
+    assert after.take(4).scored == sampled
+
+
+def answer(messages):
+    """The judge prefers more different words, and takes a moment."""
+    if "You compare two texts" not in messages[0]["content"]:
+        return FORMED
+    time.sleep(0.01)
+    sheet = read(messages)
+    first, second = (len(set(text.split())) for text in sheet.texts)
+    return sheet.answer(first > second)
+
+
+def test_a_stale_run_killed_and_resumed_is_the_run_that_was_never_killed(tmp_path, tiny_folder):
+    with FakeOpenAI(answer=answer) as server:
+        env = os.environ | {"OPENAI_API_KEY": server.key, "OPENAI_BASE_URL": server.url, "NO_PROXY": "127.0.0.1"}
+        options = dict(judge_model_name="gpt-4o", compare_model_name="gpt-4o-mini", num_train_iters=12)
+        options |= dict(max_staleness=1, gradient_accumulation_steps=1, judge_calls_per_group=6, schedule="adaptive")
+        whole, folder = tmp_path / "whole", tmp_path / "killed"
+        output, _ = (process := start(flags(whole, tiny_folder, tiny_folder, **options), env=env)).communicate()
+        assert process.returncode == 0, output
+        asked = [*flags(folder, tiny_folder, tiny_folder, **options), "--resume"]
+        process = start(asked, env=env)
+        while not (line := process.stdout.readline()).startswith("step 5/"):
+            assert line or process.poll() is None
+        process.kill()
+        process.communicate()
+        output, _ = (process := start(asked, env=env)).communicate()
+        assert process.returncode == 0, output
+        assert "resumed at step" in output
+        assert steady(folder) == steady(whole)
+        metrics = read_lines(whole / "metrics.jsonl")
+        assert all(m["time_wait"] <= m["time_judge"] + 0.5 for m in metrics)
+        assert any(m.get("grad_norm") for m in metrics)
