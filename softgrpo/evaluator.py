@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from softgrpo.judging.arrivals import Arrivals
 from softgrpo.judging.canaries import Canary, Tally, draw, told
 from softgrpo.judging.rounds import Bout, hold
 from softgrpo.records import Completion, Contest, Group, Judge, Objective, Prompt, ScoredGroup, Verdict
@@ -85,23 +86,15 @@ class Evaluator:
         self.objectives = [replace(o, weight=self.weights[o.name]) for o in task.objectives if self.weights[o.name]]
         self.main = task.objectives[0]
 
-    def score_groups(self, groups: Sequence[Group], *, seed: int = 0) -> list[ScoredGroup]:
-        """One tournament per objective and group; each round of all of them goes to the judge in one call."""
-        asked = [
-            Asked(
-                prompt=g.prompt,
-                completions=g.completions,
-                objective=o,
-                plan=self.plan,
-                seed=seed_for(seed, "schedule", i, o.name),
-            )
-            for i, g in enumerate(groups)
-            for o in self.objectives
-        ]
-        verdicts = iter(self._judged(asked, canaries_from=seed))
+    def score_groups(self, groups: Sequence[Group] | Arrivals, *, seed: int = 0) -> list[ScoredGroup]:
+        """One tournament per objective and group; each round of all of them goes to the judge in one call.
+
+        Groups that arrive one by one join between rounds; what is found depends on none of it.
+        """
+        came, judged = self._tournaments(groups if isinstance(groups, Arrivals) else Arrivals.of(groups), seed)
         scored = []
-        for group in groups:
-            found = {o.name: next(verdicts) for o in self.objectives}
+        for place, group in sorted(came.items()):
+            found = {o.name: judged[place, o.name] for o in self.objectives}
             standings = {
                 o.name: self.rule.standing(
                     len(group.completions), found[o.name], bias=self.biases.get(o.name, Bias()), ties=o.ties
@@ -123,6 +116,38 @@ class Evaluator:
             )
         self._learn(scored)
         return scored
+
+    def _tournaments(
+        self, arrivals: Arrivals, seed: int
+    ) -> tuple[dict[int, Group], dict[tuple[int, str], tuple[Verdict, ...]]]:
+        """The groups by their place, and the verdicts by place and objective. Canaries are drawn when all are there."""
+        came: dict[int, Group] = {}
+        asked: dict[tuple[int, str], Asked] = {}
+        bouts: dict[tuple[int, str], Bout] = {}
+        canaries: list[Canary] = []
+
+        def more(wait: bool) -> list[Bout]:
+            if arrivals.complete:
+                return []
+            new = dict(arrivals.take(wait=wait))
+            came.update(new)
+            for i, group in new.items():
+                for o in self.objectives:
+                    drawn = seed_for(seed, "schedule", i, o.name)
+                    asked[i, o.name] = Asked(
+                        prompt=group.prompt, completions=group.completions, objective=o, plan=self.plan, seed=drawn
+                    )
+                    bouts[i, o.name] = self._bout(asked[i, o.name])
+            if arrivals.complete:
+                canaries.extend(self._canaries([bouts[i, o.name] for i in sorted(came) for o in self.objectives], seed))
+            return [
+                *(bouts[i, o.name] for i in new for o in self.objectives),
+                *(Bout(contest=c.contest) for c in canaries),
+            ]
+
+        found = hold(self.judge, [], more)
+        self.canaries = told(self.canaries, canaries, found[len(bouts) :])
+        return came, {key: _whole(asked[key], verdicts) for key, verdicts in zip(bouts, found, strict=False)}
 
     def state(self) -> dict[str, Any]:
         """What later groups start from, as it is saved."""
@@ -166,30 +191,17 @@ class Evaluator:
             for a, b in zip(our, their, strict=True)
         ]
         # always both orders: two players met once would be read in the same order every time
-        judged = self._judged(
-            [Asked(prompt=prompt, completions=(a, b), objective=self.main, plan=Plan()) for prompt, a, b in met]
-        )
+        asked = [Asked(prompt=prompt, completions=(a, b), objective=self.main, plan=Plan()) for prompt, a, b in met]
+        found = hold(self.judge, [self._bout(each) for each in asked])
+        judged = [_whole(each, verdicts) for each, verdicts in zip(asked, found, strict=True)]
         return [
             Meeting(prompt=prompt, ours=a, theirs=b, verdicts=verdicts, pair=_pair(prompt, verdicts))
             for (prompt, a, b), verdicts in zip(met, judged, strict=True)
         ]
 
-    def _judged(self, asked: Sequence[Asked], *, canaries_from: int | None = None) -> list[tuple[Verdict, ...]]:
-        """One tournament each: the judge's verdicts, and after them those that need no judge.
-
-        With a seed to draw them from, canaries go to the judge among the matches, and no further.
-        """
-        bouts = [
-            Bout(contest=shown(each), plan=each.plan, seed=each.seed, bias=self.biases.get(each.objective.name, Bias()))
-            for each in asked
-        ]
-        canaries = [] if canaries_from is None else self._canaries(bouts, canaries_from)
-        found = hold(self.judge, [*bouts, *(Bout(contest=c.contest) for c in canaries)])
-        self.canaries = told(self.canaries, canaries, found[len(bouts) :])
-        return [
-            verdicts + forfeits(bout.contest.texts, objective=each.objective.name, undelivered=each.undelivered)
-            for each, bout, verdicts in zip(asked, bouts, found, strict=False)
-        ]
+    def _bout(self, asked: Asked) -> Bout:
+        bias = self.biases.get(asked.objective.name, Bias())
+        return Bout(contest=shown(asked), plan=asked.plan, seed=asked.seed, bias=bias)
 
     def _canaries(self, bouts: Sequence[Bout], seed: int) -> list[Canary]:
         players = [sum(text is not None for text in b.contest.texts) for b in bouts]
@@ -202,6 +214,12 @@ def shown(asked: Asked) -> Contest:
     """The objective's section of each completion: what there is to compare."""
     texts = tuple(section(c.text, asked.objective.section) for c in asked.completions)
     return Contest(prompt=asked.prompt, objective=asked.objective, texts=texts, matches=())
+
+
+def _whole(asked: Asked, verdicts: tuple[Verdict, ...]) -> tuple[Verdict, ...]:
+    """The judge's verdicts, and after them those that need no judge."""
+    texts = shown(asked).texts
+    return verdicts + forfeits(texts, objective=asked.objective.name, undelivered=asked.undelivered)
 
 
 def _pair(prompt: Prompt, verdicts: Sequence[Verdict]) -> Pair:

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from softgrpo.evaluator import FAILED, Evaluator
+from softgrpo.judging.arrivals import Arrivals
 from softgrpo.judging.scoring import ScoringJudge
 from softgrpo.rewards.format import section
 from softgrpo.tournament.schedule import Plan
@@ -165,6 +166,28 @@ def test_many_groups_go_to_the_judge_in_one_call():
     assert [s.group.prompt.id for s in scored] == ["1", "2", "3"]
     assert scored[0].rewards[0] > 0
     assert scored[1].rewards.tolist() == scored[2].rewards.tolist() == [0, 0]
+
+
+def test_groups_that_arrive_one_by_one_are_scored_as_those_that_are_all_there():
+    names = list(SKILL)
+    groups = [group([reply(names[(i + j) % len(names)]) for j in range(4)], id=str(i)) for i in range(3)]
+
+    def found(given):
+        judge = skill_judge(SKILL | {"": -1.0})
+        e = evaluator(judge, plan=Plan(kind="adaptive", calls=8), canary_rate=0.5)
+        scored = e.score_groups(given, seed=3)
+        return [(s.group, s.verdicts, s.rewards.tolist()) for s in scored], e.state()
+
+    class Slow(Arrivals):
+        def take(self, *, wait):
+            """One at a time, the last group first, and nobody there but who is waited for."""
+            if not wait or not self.left:
+                return []
+            self.left -= 1
+            return [(self.left, groups[self.left])]
+
+    assert found(Slow(3)) == found(groups)
+    assert sum(tally["n"] for tally in found(groups)[1]["canaries"].values()) > 2
 
 
 texts = st.lists(st.sampled_from([*map(reply, SKILL), *FORFEITS]), min_size=2, max_size=7)

@@ -1,11 +1,14 @@
-"""Tournaments held: every round of all of them goes to the judge in one call, until each plan is done."""
+"""Tournaments held: every round of all of them goes to the judge in one call, until each plan is done.
+
+Tournaments may join between rounds, so that a group is judged while others are still sampled.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from softgrpo.records import Contest, Judge, Verdict
+from softgrpo.records import Contest, Judge, Match, Verdict
 from softgrpo.tournament.rating import Bias
 from softgrpo.tournament.schedule import Plan, next_round
 
@@ -22,22 +25,35 @@ class Bout:
     """what is known of the judge's preference for a place; adaptive plans use it"""
 
 
-def hold(judge: Judge, bouts: Sequence[Bout]) -> list[tuple[Verdict, ...]]:
+More = Callable[[bool], Sequence[Bout]]
+"""Tournaments that join; asked to wait, none says that there will be no more"""
+
+
+def hold(judge: Judge, bouts: Sequence[Bout], more: More = lambda wait: ()) -> list[tuple[Verdict, ...]]:
     """The judge's verdicts of each tournament, in the order in which they were asked for.
 
     A later round of an adaptive plan depends on the verdicts before it, never on when they arrived. Judges that score
     each text once are asked for every pair, whatever the plan: their matches cost nothing.
     """
-    plans = [Plan(orders="balanced") if judge.scores_texts else bout.plan for bout in bouts]
-    players = [[i for i, text in enumerate(bout.contest.texts) if text is not None] for bout in bouts]
-    found: list[tuple[Verdict, ...]] = [() for _ in bouts]
+    held: list[Bout] = list(bouts)
+    found: list[tuple[Verdict, ...]] = [() for _ in held]
     while True:
-        rounds = [
-            next_round(plan, who, verdicts, seed=b.seed, objective=b.contest.objective.name, bias=b.bias)
-            for b, plan, who, verdicts in zip(bouts, plans, players, found, strict=True)
-        ]
-        asked = [replace(b.contest, matches=matches) for b, matches in zip(bouts, rounds, strict=True) if matches]
-        if not asked:
+        held += more(False)
+        found += [()] * (len(held) - len(found))
+        rounds = [_next(judge, bout, verdicts) for bout, verdicts in zip(held, found, strict=True)]
+        asked = [replace(b.contest, matches=matches) for b, matches in zip(held, rounds, strict=True) if matches]
+        if asked:
+            answers = iter(judge.judge(asked))
+            found = [v + (next(answers) if matches else ()) for v, matches in zip(found, rounds, strict=True)]
+        elif joined := more(True):
+            held += joined
+            found += [()] * len(joined)
+        else:
             return found
-        answers = iter(judge.judge(asked))
-        found = [v + (next(answers) if matches else ()) for v, matches in zip(found, rounds, strict=True)]
+
+
+def _next(judge: Judge, bout: Bout, verdicts: tuple[Verdict, ...]) -> tuple[Match, ...]:
+    players = [i for i, text in enumerate(bout.contest.texts) if text is not None]
+    plan = Plan(orders="balanced") if judge.scores_texts else bout.plan
+    objective = bout.contest.objective.name
+    return next_round(plan, players, verdicts, seed=bout.seed, objective=objective, bias=bout.bias)

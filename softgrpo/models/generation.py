@@ -9,9 +9,10 @@ row's text does not depend on which other rows have ended. `N` rows in all, `B` 
 from __future__ import annotations
 
 import warnings
-from collections import deque
-from collections.abc import Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -31,6 +32,10 @@ class Drawn:
     """an end token came within the limit (and is the last of `token_ids`)"""
 
 
+OnGroup = Callable[[int, list[Drawn]], None]
+"""given a prompt's number and its rows"""
+
+
 @torch.inference_mode()
 def sample(
     module: Any,
@@ -43,8 +48,12 @@ def sample(
     pad_id: int,
     seed: int,
     rows_at_once: int | None = None,
+    on_group: OnGroup = lambda prompt, rows: None,
 ) -> list[list[Drawn]]:
-    """`n` continuations of each prompt. Temperature 0 takes the likeliest token (log-probability at temperature 1)."""
+    """`n` continuations of each prompt. Temperature 0 takes the likeliest token (log-probability at temperature 1).
+
+    `on_group` hears of each prompt's rows when the last of them has ended.
+    """
     from softgrpo.models.forest import reads_forests
     from softgrpo.models.packed_weights import packed_weights
     from softgrpo.models.plain_rows import PlainRows
@@ -56,29 +65,41 @@ def sample(
     rows_at_once = rows_at_once or ROWS_AT_ONCE
     options: dict[str, Any] = dict(temperature=temperature, ends=ends, rows_at_once=rows_at_once)
     of_row = [p for p in range(len(prompts)) for _ in range(n)]
+    groups: dict[int, list[Drawn]] = {}
+
+    def done(prompt: int, rows: list[Drawn]) -> None:
+        groups[prompt] = rows
+        on_group(prompt, rows)
+
     if reads_forests(module):
         with packed_weights(module, min(rows_at_once, len(of_row)), steps=max_tokens):
-            drawn = _drawn(SharedRows(module, prompts), of_row, uniform_NT, **options)
+            _draw_all(SharedRows(module, prompts), of_row, uniform_NT, done, **options)
     else:
         warnings.warn("this model's attention is its own: rows do not share a prompt's keys (slower)", stacklevel=2)
-        drawn, each = [], max(1, rows_at_once // n)
+        each = max(1, rows_at_once // n)
         for start in range(0, len(prompts), each):
             batch = PlainRows(module, prompts[start : start + each], pad_id)
             rows = range(start * n, min((start + each), len(prompts)) * n)
-            drawn += _drawn(batch, [of_row[i] - start for i in rows], uniform_NT[rows.start : rows.stop], **options)
-    return [drawn[i : i + n] for i in range(0, len(drawn), n)]
+            here, uniform = [of_row[i] - start for i in rows], uniform_NT[rows.start : rows.stop]
+            _draw_all(batch, here, uniform, partial(_later, done, start), **options)
+    return [groups[p] for p in range(len(prompts))]
 
 
-def _drawn(
+def _later(done: OnGroup, start: int, prompt: int, rows: list[Drawn]) -> None:
+    done(start + prompt, rows)
+
+
+def _draw_all(
     batch: Any,
     of_row: Sequence[int],
     uniform_NT: torch.Tensor,
+    done: OnGroup,
     *,
     temperature: float,
     ends: torch.Tensor,
     rows_at_once: int,
-) -> list[Drawn]:
-    """Every row to its end; `of_row` names the prompt of each of the N rows."""
+) -> None:
+    """Every row to its end; `of_row` names the prompt of each of the N rows, `done` hears of prompts."""
     device, (n_rows, limit) = uniform_NT.device, uniform_NT.shape
     at_once = min(n_rows, rows_at_once) if batch.refills else n_rows
     waiting = deque(range(at_once, n_rows))
@@ -90,7 +111,13 @@ def _drawn(
     length_B = torch.zeros_like(live_B)
     running_B = torch.ones_like(live_B, dtype=torch.bool)  # which rows of the batch still go on
     logits_BV = batch.place(range(at_once), of_row[:at_once])
+    left = Counter(of_row)
 
+    def row(i: int) -> Drawn:
+        k = int(lengths_N[i])
+        return Drawn(tuple(tokens_NT[i, :k].tolist()), tuple(logprobs_NT[i, :k].tolist()), bool(ended_N[i]))
+
+    n_running = at_once
     while True:
         token_B, logprob_B = draw(logits_BV, uniform_NT[live_B, length_B.clamp(max=limit - 1)], temperature)
         column_B = torch.where(running_B, length_B, limit)
@@ -100,8 +127,13 @@ def _drawn(
         lengths_N[live_B] = length_B
         at_end_B = torch.isin(token_B, ends) & running_B
         ended_N[live_B] |= at_end_B
-        running_B = running_B & ~at_end_B & (length_B < limit)
-        n_running = int(running_B.sum())
+        was_running_B, running_B = running_B, running_B & ~at_end_B & (length_B < limit)
+        n_before, n_running = n_running, int(running_B.sum())
+        if n_running < n_before:
+            for prompt in (of_row[i] for i in live_B[was_running_B & ~running_B].tolist()):
+                left[prompt] -= 1
+                if not left[prompt]:
+                    done(prompt, [row(i) for i, p in enumerate(of_row) if p == prompt])
         if not n_running and not waiting:
             break
         if not waiting and n_running <= 0.8 * len(live_B):  # finished rows leave the batch, a few at a time
@@ -118,9 +150,7 @@ def _drawn(
             live_B[places] = torch.tensor(rows, device=device)
             length_B[places] = 0
             running_B[places] = True
-
-    tokens, logprobs, lengths, ended = (x.tolist() for x in (tokens_NT, logprobs_NT, lengths_N, ended_N))
-    return [Drawn(tuple(tokens[i][:k]), tuple(logprobs[i][:k]), ended[i]) for i, k in enumerate(lengths)]
+            n_running += len(places)
 
 
 def draw(logits_BV: torch.Tensor, uniform_B: torch.Tensor, temperature: float) -> tuple[torch.Tensor, torch.Tensor]:

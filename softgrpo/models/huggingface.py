@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,12 +15,20 @@ import torch
 
 from softgrpo.errors import UserError
 from softgrpo.models import forest, loading, prefixes
-from softgrpo.models.generation import sample
+from softgrpo.models.generation import Drawn, sample
 from softgrpo.models.names import ModelName
 from softgrpo.records import Completion, Message, Sampling
 
 TOKENS_AT_ONCE = 8192
 """of prompts that share their beginnings in one forward pass"""
+
+
+OnGroup = Callable[[int, list[Completion]], None]
+"""given a chat's number and its completions"""
+
+
+def nobody(chat: int, completions: list[Completion]) -> None:
+    """Listens to no groups."""
 
 
 class HuggingFaceModel:
@@ -83,9 +91,20 @@ class HuggingFaceModel:
         """Token ids of the chat with the assistant's turn opened, and of the prefill after it."""
         return encode_chat(self.tokenizer, chat, prefill)
 
-    def generate(self, chats: Sequence[Sequence[Message]], sampling: Sampling) -> list[list[Completion]]:
-        """`sampling.n` completions of each chat, with token ids and log-probabilities."""
-        drawn = sample(
+    def generate(
+        self, chats: Sequence[Sequence[Message]], sampling: Sampling, on_group: OnGroup = nobody
+    ) -> list[list[Completion]]:
+        """`sampling.n` completions of each chat, with token ids and log-probabilities.
+
+        `on_group` hears of each chat's completions as soon as all of them have ended.
+        """
+        out: dict[int, list[Completion]] = {}
+
+        def done(chat: int, rows: Sequence[Drawn]) -> None:
+            out[chat] = self._completions(rows, sampling.prefill)
+            on_group(chat, out[chat])
+
+        sample(
             self.module,
             [self.encode_chat(chat, sampling.prefill) for chat in chats],
             n=sampling.n,
@@ -94,23 +113,22 @@ class HuggingFaceModel:
             end_ids=self.end_ids,
             pad_id=self.tokenizer.pad_token_id,
             seed=sampling.seed,
+            on_group=done,
         )
-        out = []
-        for rows in drawn:
-            texts = self.tokenizer.batch_decode([r.token_ids for r in rows], skip_special_tokens=True)
-            out.append(
-                [
-                    Completion(
-                        text=sampling.prefill + text,
-                        token_ids=row.token_ids,
-                        logprobs=row.logprobs,
-                        trained_mask=(True,) * len(row.token_ids),
-                        finish_reason="stop" if row.ended else "length",
-                    )
-                    for row, text in zip(rows, texts, strict=True)
-                ]
+        return [out[i] for i in range(len(chats))]
+
+    def _completions(self, rows: Sequence[Drawn], prefill: str) -> list[Completion]:
+        texts = self.tokenizer.batch_decode([r.token_ids for r in rows], skip_special_tokens=True)
+        return [
+            Completion(
+                text=prefill + text,
+                token_ids=row.token_ids,
+                logprobs=row.logprobs,
+                trained_mask=(True,) * len(row.token_ids),
+                finish_reason="stop" if row.ended else "length",
             )
-        return out
+            for row, text in zip(rows, texts, strict=True)
+        ]
 
     @torch.inference_mode()
     def label_logprobs(self, chats: Sequence[Sequence[Message]], labels: Sequence[str]) -> np.ndarray:

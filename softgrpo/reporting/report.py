@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import random
+from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,14 @@ from softgrpo.config import ReportConfig
 from softgrpo.errors import UserError
 
 SHOWN = 10
+STAGES = {
+    "sample": "sampling",
+    "wait": "waiting for the judge",
+    "learn": "learning",
+    "evaluate": "evaluation",
+    "save": "saving",
+}
+"""what a run does, one after another, by the names of its times"""
 """texts drawn from the first and the last evaluation"""
 
 
@@ -57,6 +66,7 @@ def _page(folder: Path, metrics: list[dict[str, Any]], evaluations: list[dict[st
         evaluations=evaluations,
         last=metrics[-1] if metrics else None,
         times=_times(metrics),
+        bound=_bound(_times(metrics)),
         samples=samples(folder, evaluations),
         picture=base64.b64encode(picture.read_bytes()).decode() if picture.exists() else "",
     )
@@ -81,6 +91,18 @@ def samples(folder: Path, evaluations: list[dict[str, Any]], seed: int = 0) -> l
     common = sorted(set(ends[0]) & set(ends[1]))
     drawn = random.Random(seed).sample(common, min(SHOWN, len(common)))
     return [{"question": ends[0][i]["question"], "before": ends[0][i], "after": ends[1][i]} for i in drawn]
+
+
+def _bound(times: Mapping[str, float]) -> tuple[str, float] | None:
+    """The stage that takes longest, and its share; a judge counts for as long as it was waited for.
+
+    >>> _bound({"sample": 30.0, "judge": 90.0, "wait": 10.0, "learn": 60.0})
+    ('learning', 0.6)
+    """
+    stages = {words: times.get(name, 0.0) for name, words in STAGES.items()}
+    whole = sum(stages.values())
+    longest = max(stages, key=lambda stage: stages[stage])
+    return (longest, stages[longest] / whole) if whole else None
 
 
 def _times(metrics: list[dict[str, Any]]) -> dict[str, float]:

@@ -1,7 +1,7 @@
 """Groups on their way: sampled, given to the judge, awaited.
 
-On-policy, an iteration's groups are judged as soon as they are sampled, and awaited at once. With a staleness of one,
-the next iteration's groups are sampled before this one's verdicts are awaited: a slow judge works while the policy
+On-policy, a group goes to the judge as soon as it is sampled, and all are awaited at once. With a staleness of one, the
+next iteration's groups are sampled before this one's verdicts are awaited: a slow judge works while the policy
 samples and learns.
 """
 
@@ -15,7 +15,11 @@ from concurrent.futures import Future
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from softgrpo.judging.arrivals import Arrivals
 from softgrpo.records import Completion, Group, Prompt, ScoredGroup
+
+OnGroup = Callable[[int, Group], None]
+"""given the place of a prompt and its group"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,7 +30,7 @@ class Judged:
     state: dict[str, Any]
     """of the evaluator, right after these groups"""
     seconds: float
-    """that judging took"""
+    """that judging took, without waiting for groups"""
 
 
 @dataclass(slots=True)
@@ -59,7 +63,7 @@ class Ahead:
 
     def __init__(
         self,
-        score: Callable[[int, list[Group]], list[ScoredGroup]],
+        score: Callable[[int, Arrivals], list[ScoredGroup]],
         state: Callable[[], dict[str, Any]],
         *,
         staleness: int,
@@ -76,16 +80,31 @@ class Ahead:
         """The iterations that must be sampled before this one's verdicts are awaited."""
         return [k for k in range(iteration, min(iteration + self.staleness, last) + 1) if k not in self.groups]
 
-    def give(self, iteration: int, groups: list[Group]) -> None:
-        """Groups for the judge; a service begins at once."""
-        self.groups[iteration] = groups
+    def sample(self, iteration: int, n: int, sampled: Callable[[OnGroup], list[Group]]) -> None:
+        """Have an iteration's `n` groups sampled; a service judges each as soon as it is there."""
+        arrivals = Arrivals(n)
         if self.worker:
-            self.futures[iteration] = self.worker.submit(lambda: self._judge(iteration, groups))
+            self.futures[iteration] = self.worker.submit(lambda: self._judge(iteration, arrivals))
+        try:
+            self.groups[iteration] = sampled(arrivals.put)
+        except BaseException:
+            arrivals.give_up()
+            raise
+
+    def give(self, iteration: int, groups: list[Group]) -> None:
+        """Groups that were sampled before."""
+
+        def at_once(put: OnGroup) -> list[Group]:
+            for i, group in enumerate(groups):
+                put(i, group)
+            return groups
+
+        self.sample(iteration, len(groups), at_once)
 
     def take(self, iteration: int) -> Judged:
         """One iteration's groups, judged. What the judge raised is raised here."""
         if self.worker is None:
-            judged = self._judge(iteration, self.groups[iteration])
+            judged = self._judge(iteration, Arrivals.of(self.groups[iteration]))
         else:
             judged = _result(self.futures[iteration])
             del self.futures[iteration]
@@ -106,10 +125,10 @@ class Ahead:
         for k, groups in sorted(pending.items()):
             self.give(k, [_group(g, prompt) for g, prompt in zip(groups, prompts(k), strict=True)])
 
-    def _judge(self, iteration: int, groups: list[Group]) -> Judged:
+    def _judge(self, iteration: int, arrivals: Arrivals) -> Judged:
         started = time.monotonic()
-        scored = self.score(iteration, groups)
-        return Judged(scored=scored, state=self.state(), seconds=time.monotonic() - started)
+        scored = self.score(iteration, arrivals)
+        return Judged(scored=scored, state=self.state(), seconds=time.monotonic() - started - arrivals.waited)
 
 
 def _group(kept: Mapping[str, Any], prompt: Prompt) -> Group:

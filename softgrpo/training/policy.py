@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from softgrpo.models.huggingface import HuggingFaceModel
+from softgrpo.models.huggingface import HuggingFaceModel, OnGroup, nobody
 from softgrpo.records import Completion, Message, Sampling
 
 
@@ -38,9 +38,11 @@ class Policy(HuggingFaceModel):
         finally:
             self.module.base_model.disable_adapter_layers()
 
-    def generate(self, chats: Sequence[Sequence[Message]], sampling: Sampling) -> list[list[Completion]]:
+    def generate(
+        self, chats: Sequence[Sequence[Message]], sampling: Sampling, on_group: OnGroup = nobody
+    ) -> list[list[Completion]]:
         with self.active():
-            return super().generate(chats, sampling)
+            return super().generate(chats, sampling, on_group)
 
     def trainable(self) -> dict[str, Any]:
         """The parameters that learn, by name; tied ones once."""

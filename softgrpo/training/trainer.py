@@ -8,6 +8,7 @@ import time
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,11 @@ import torch
 
 from softgrpo.config import TrainConfig
 from softgrpo.errors import UserError
+from softgrpo.judging.arrivals import Arrivals
 from softgrpo.judging.canaries import alarms
 from softgrpo.models import names
 from softgrpo.models.api_errors import APIStop
-from softgrpo.records import Group, Lesson, Prompt, Sampling, ScoredGroup, UpdateReport
+from softgrpo.records import Lesson, Prompt, Sampling, ScoredGroup, UpdateReport
 from softgrpo.reporting.console import Console
 from softgrpo.reporting.measure import group_lines, step_metrics
 from softgrpo.reporting.recorder import Recorder
@@ -105,11 +107,12 @@ class Trainer:
             self._evaluate()
         while self.iteration < self.config.num_train_iters:
             started = time.monotonic()
-            self.times.clear()
+            self.times = defaultdict(float, save=self.times["save"])  # that of the last step came after its record
             self.iteration += 1
             with self._timed("sample"):
                 for k in self.ahead.missing(self.iteration, self.config.num_train_iters):
-                    self.ahead.give(k, sample_groups(self.parts.policy, self._prompts(k), self._sampling(k)))
+                    prompts, sampling = self._prompts(k), self._sampling(k)
+                    self.ahead.sample(k, len(prompts), partial(sample_groups, self.parts.policy, prompts, sampling))
             with self._timed("wait"):
                 judged = self.ahead.take(self.iteration)
             self.times["judge"] = judged.seconds
@@ -132,7 +135,7 @@ class Trainer:
                 self._save()
         self._finish()
 
-    def _score(self, iteration: int, groups: list[Group]) -> list[ScoredGroup]:
+    def _score(self, iteration: int, groups: Arrivals) -> list[ScoredGroup]:
         seed = seed_for(self.config.seed, "tournament", iteration)
         return self.parts.evaluator.score_groups(groups, seed=seed)
 

@@ -34,6 +34,22 @@ def test_all_tournaments_of_a_round_are_one_question_to_the_judge():
     assert [len(v) for v in found] == [2, 0, 6]
 
 
+def test_tournaments_that_join_later_are_held_as_if_they_had_been_there():
+    plan = Plan(kind="adaptive", calls=12)
+    bouts = [bout(*SKILL, plan=plan, seed=k) for k in range(3)]
+    together = hold(skill_judge(SKILL), bouts)
+    coming = [bouts[1:2], [], bouts[2:]]
+    asked = []
+
+    def more(wait):
+        asked.append(wait)
+        return coming.pop(0) if coming else []
+
+    assert hold(skill_judge(SKILL), bouts[:1], more) == together
+    assert asked[-1] is True
+    assert asked.count(True) == 1, "nobody waits while there is something to ask"
+
+
 def test_a_text_that_is_not_there_meets_nobody():
     (found,) = hold(skill_judge(SKILL), [bout("a", None, "b")])
     assert set(meetings(found)) == {(0, 2), (2, 0)}

@@ -47,6 +47,20 @@ def test_a_prompt_is_answered_alike_alone_and_beside_a_longer_one(tiny):
     assert [r.token_ids for r in alone] == [r.token_ids for r in beside]
 
 
+@pytest.mark.parametrize("reads", [True, False])
+def test_a_group_is_told_of_when_its_last_row_has_ended(tiny, monkeypatch, reads):
+    monkeypatch.setattr("softgrpo.models.forest.reads_forests", lambda module: reads)
+    prompts = [[4, 9, 10], [4, 7, 8, 11, 20, 5], [4, 4, 9]]
+    ends = tiny.end_ids | set(range(20, 60))
+    told = []
+    keep = lambda prompt, rows: told.append((prompt, rows))  # noqa: E731
+    drawn = run(tiny, prompts, n=4, max_tokens=30, end_ids=ends, rows_at_once=6, on_group=keep)
+    assert sorted(prompt for prompt, _ in told) == [0, 1, 2]
+    assert all(rows == drawn[prompt] for prompt, rows in told)
+    lengths = [max(len(r.token_ids) for r in rows) for _, rows in told]
+    assert len(set(lengths)) > 1
+
+
 def test_draws_follow_the_distribution():
     probabilities = torch.tensor([0.5, 0.3, 0.15, 0.05, 0.0])
     uniform = torch.rand(20000, generator=torch.Generator().manual_seed(0))

@@ -53,7 +53,7 @@ def run_folder(folder, *, answers=(), steps=(0, 40), metrics=True, config=None):
     environment = {"python": "3.11", "packages": {"torch": "2", "peft": None}, "processor": "<b>cpu</b>", "threads": 2}
     files.write_json(folder / "environment.json", environment)
     if metrics:
-        times = dict(time_sample=2.0, time_judge=1.0, time_step=3.0, peak_rss=1 << 30)
+        times = dict(time_sample=2.0, time_judge=3.0, time_wait=0.5, time_step=3.0, peak_rss=1 << 30)
         times |= dict(strict_format_mean=0.5, n_forfeits=1)
         for step in (1, 2):
             files.append_line(folder / "metrics.jsonl", dict(step=step, reward_mean=0.1 * step, kl=None, **times))
@@ -116,6 +116,7 @@ def test_the_page_tells_the_figures_of_the_last_evaluation(hostile):
     for value in ("win_rate", "low", "high", "win_rate_both_formed", "format_adherence"):
         assert f"{100 * last[value]:.1f}%" in shown
     assert "1.00 GiB" in shown
+    assert "Sampling bounds this run: 80.0% of the time" in shown, "a judge that works meanwhile bounds nothing"
 
 
 def test_samples_are_the_same_prompts_before_and_after_and_the_same_each_time(tmp_path):

@@ -18,7 +18,7 @@ from tests.fakes.openai_server import FakeOpenAI
 FORMED = "<reasoning>\nbecause\n</reasoning>\n<answer>\nw1 w2\n</answer>"
 
 
-def ahead(score=lambda k, groups: [(k, len(groups))], *, staleness=1, threaded=True):
+def ahead(score=lambda k, arrivals: [(k, arrivals.left)], *, staleness=1, threaded=True):
     return Ahead(score, lambda: {"seen": 1}, staleness=staleness, threaded=threaded)
 
 
@@ -60,6 +60,44 @@ def test_a_service_works_while_the_next_iteration_is_sampled():
     assert line.take(1).scored == [1]
 
 
+def test_a_group_is_judged_while_others_are_sampled():
+    seen = threading.Semaphore(0)
+
+    def judge(k, arrivals):
+        found = []
+        while not arrivals.complete:
+            new = arrivals.take(wait=True)
+            found += new
+            for _ in new:
+                seen.release()
+        return found
+
+    def sampled(put):
+        groups = [group(["a"], id="0"), group(["b"], id="1")]
+        for i in (1, 0):
+            put(i, groups[i])
+            assert seen.acquire(timeout=5), "the group was with the judge before the next one was sampled"
+        return groups
+
+    line = ahead(judge, staleness=0)
+    line.sample(1, 2, sampled)
+    judged = line.take(1)
+    assert [i for i, _ in judged.scored] == [1, 0]
+    assert judged.seconds < 5
+
+
+def test_the_judge_does_not_wait_for_groups_that_will_never_come():
+    line = ahead(lambda k, arrivals: arrivals.take(wait=True), staleness=0)
+
+    def interrupted(put):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        line.sample(1, 2, interrupted)
+    with pytest.raises(RuntimeError, match="sampling ended"):
+        line.take(1)
+
+
 def test_what_the_judge_raises_is_raised_where_it_is_awaited():
     def refused(k, groups):
         raise ValueError("the key is refused")
@@ -71,7 +109,10 @@ def test_what_the_judge_raises_is_raised_where_it_is_awaited():
 
 
 def test_what_waits_is_kept_whole_and_given_again():
-    before, after = ahead(lambda k, groups: groups), ahead(lambda k, groups: groups)
+    def taken(k, arrivals):
+        return [group for _, group in arrivals.take(wait=True)]
+
+    before, after = ahead(taken), ahead(taken)
     sampled = [group(["one", "two"], id="p"), group(["three", "four"], id="q")]
     before.give(4, sampled)
     after.restore(before.pending(), lambda k: [g.prompt for g in sampled])
