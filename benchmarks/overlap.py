@@ -4,12 +4,15 @@
 
 The judge is a local server with the OpenAI protocol: two seconds a call, 64 calls at a time. 2 prompts x 16 completions
 of the embedded model, a random regular tournament of 48 matches for each group. The share is the median step over the
-longer of judging and of sampling with learning, both as that run measured them.
+longer of judging and of sampling with learning, both as that run measured them. Beside it TRL's `GRPOTrainer` in its
+faster setting with the same prompts, group and length, whose reward function holds the same tournaments by `rank()`,
+both groups at once (`--trl_python` names an interpreter that has TRL).
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import statistics
 import subprocess
@@ -30,6 +33,7 @@ from tests.fakes.openai_server import FakeOpenAI  # noqa: E402
 
 LATENCY = 2.0
 AT_ONCE = 64
+TRL_SIDE = "trl_bf16"
 WARM_UP = 2
 """steps that are not counted"""
 
@@ -92,12 +96,86 @@ def run(server: FakeOpenAI, folder: Path, steps: int, options: Mapping[str, Any]
     }
 
 
+def trl_worker(tokens: int, steps: int) -> list[dict[str, float]]:
+    """Seconds of TRL's steps after the warm-up: from one end of a step to the next, and of the judge within."""
+    import time
+    from concurrent.futures import ThreadPoolExecutor
+
+    import step_sides
+    from transformers import TrainerCallback
+
+    from softgrpo import rank
+    from softgrpo.config import TrainConfig
+    from softgrpo.model_interface import load_model
+    from softgrpo.rewards.format import section
+    from softgrpo.tasks import load_task
+
+    task, shots = load_task("debate"), TrainConfig(model_name="embedded").shots_for("embedded")
+    prompts = [task.prompt(question, num_shots=shots) for question in task.train[:2]]
+    judge: Any = load_model("gpt-4o")
+    judge.max_concurrency = AT_ONCE
+    judging, out = 0.0, []
+
+    def reward(completions: list[Any], **_: Any) -> list[float]:
+        nonlocal judging
+        began = time.monotonic()
+        texts = [c[0]["content"] for c in completions]
+        groups = [texts[i : i + 16] for i in range(0, len(texts), 16)]
+        with ThreadPoolExecutor(2) as pool:
+            held = pool.map(lambda texts: rank("Why?", _shown(texts), "gpt-4o", judge_calls=48).scores, groups)
+            scores = [float(s) for found in held for s in found]
+        judging += time.monotonic() - began
+        return scores
+
+    def _shown(texts: list[str]) -> list[str]:
+        return [section(text, "answer") or f"unformed {i}: {text}" for i, text in enumerate(texts)]
+
+    class Clock(TrainerCallback):
+        def on_train_begin(self, *_: Any, **__: Any) -> None:
+            self.last, self.judged = time.monotonic(), 0.0
+
+        def on_step_end(self, *_: Any, **__: Any) -> None:
+            now = time.monotonic()
+            out.append({"step": now - self.last, "judge": judging - self.judged})
+            self.last, self.judged = now, judging
+
+    asked = [[dict(m) for m in p.messages] for p in prompts]
+    trainer = step_sides.trl_trainer(TRL_SIDE, asked, group=16, tokens=tokens, max_steps=steps, reward=reward, least=0)
+    trainer.add_callback(Clock())
+    trainer.train()
+    return out[WARM_UP:-1]
+
+
+def trl_run(server: FakeOpenAI, python: str, tokens: int, steps: int) -> dict[str, Any]:
+    """The same step by TRL."""
+    command = [python, __file__, "--worker", "--tokens", str(tokens), "--steps", str(steps)]
+    env = os.environ | {"OPENAI_API_KEY": server.key, "OPENAI_BASE_URL": server.url, "NO_PROXY": "127.0.0.1"}
+    done = subprocess.run(command, check=True, env=env, stdout=subprocess.PIPE, text=True)
+    lines = json.loads(done.stdout.strip().splitlines()[-1])
+    times = {name: [line[name] for line in lines] for name in ("step", "judge")}
+    times["sample_and_learn"] = [s - j for s, j in zip(times["step"], times["judge"], strict=True)]
+    return {
+        "side": TRL_SIDE,
+        "median_seconds": {name: statistics.median(values) for name, values in times.items()},
+        "seconds": times,
+        "step_over_bound": statistics.median(
+            s / max(j, s - j) for s, j in zip(times["step"], times["judge"], strict=True)
+        ),
+        "most_calls_at_once": server.peak,
+    }
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--trl_python", default="", help="an interpreter that imports trl; without it TRL is left out")
+    parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--model", default="embedded")
     parser.add_argument("--tokens", type=int, default=96)
     parser.add_argument("--steps", type=int, default=9)
     asked = parser.parse_args()
+    if asked.worker:
+        print(json.dumps(trl_worker(asked.tokens, asked.steps)))
+        return
     options = settings(asked.model, asked.tokens)
     found = {}
     with tempfile.TemporaryDirectory() as temporary:
@@ -105,12 +183,16 @@ def main() -> None:
             with FakeOpenAI(answer=answer, delay=LATENCY) as server:
                 folder = Path(temporary) / name
                 found[name] = run(server, folder, asked.steps, options | {"max_staleness": staleness})
+    if asked.trl_python:
+        with FakeOpenAI(answer=answer, delay=LATENCY) as server:
+            trl = trl_run(server, asked.trl_python, asked.tokens, asked.steps)
     record = {
-        "command": " ".join([".venv/bin/python benchmarks/overlap.py", *sys.argv[1:]]),
+        "command": f"python benchmarks/overlap.py --tokens {asked.tokens} --steps {asked.steps}",
         "environment": environment(),
         "latency_seconds": LATENCY,
         "settings": options,
         "runs": found,
+        "trl": trl if asked.trl_python else None,
         "one_ahead_over_on_policy": found["one_ahead"]["median_seconds"]["step"]
         / found["on_policy"]["median_seconds"]["step"],
     }

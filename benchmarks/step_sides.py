@@ -109,8 +109,24 @@ class Ours:
         return out[warm:]
 
 
-def trl_trainer(side: str, asked: list[Any], *, group: int, tokens: int, max_steps: int, dtype: str = "") -> Any:
-    """A `GRPOTrainer` with the same model and reward. One batch holds all completions of a step."""
+def free_reward(completions: list[Any], **_: Any) -> list[float]:
+    """`distinct` as TRL calls it."""
+    return [distinct(c[0]["content"]) for c in completions]
+
+
+def trl_trainer(
+    side: str,
+    asked: list[Any],
+    *,
+    group: int,
+    tokens: int,
+    max_steps: int,
+    dtype: str = "",
+    reward: Any = free_reward,
+    least: int | None = None,
+) -> Any:
+    """A `GRPOTrainer` with the same model and reward. One batch holds all completions of a step; `least` tokens are
+    drawn (by default as many as may be)."""
     from datasets import Dataset
     from trl import GRPOConfig, GRPOTrainer
 
@@ -119,9 +135,6 @@ def trl_trainer(side: str, asked: list[Any], *, group: int, tokens: int, max_ste
     base = model(dtype)
     base.module.requires_grad_(True)
     base.module.set_attn_implementation(how["attention"])
-
-    def reward(completions: list[Any], **_: Any) -> list[float]:
-        return [distinct(c[0]["content"]) for c in completions]
 
     config = GRPOConfig(
         output_dir=tempfile.mkdtemp(),
@@ -137,7 +150,7 @@ def trl_trainer(side: str, asked: list[Any], *, group: int, tokens: int, max_ste
         bf16=side == "trl_autocast" and dtype == how["dtype"],
         use_cpu=not torch.cuda.is_available(),
         gradient_checkpointing=False,
-        generation_kwargs={"min_new_tokens": tokens},
+        generation_kwargs={"min_new_tokens": tokens if least is None else least},
         max_steps=max_steps,
         logging_steps=10**6,
         save_strategy="no",
