@@ -145,6 +145,10 @@ class Ledger(Protocol):
         """Keep a judgement; a failure under the same key is replaced, a verdict never."""
         ...
 
+    def put_all(self, entries: Mapping[str, LedgerEntry]) -> None:
+        """Keep all of them or, killed meanwhile, none."""
+        ...
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Contest:

@@ -146,25 +146,33 @@ class Ledger:
 
     def put(self, key: str, entry: LedgerEntry) -> None:
         """Keep a judgement; when this returns, it outlives the process. See `kept` for a key that is there already."""
+        self.put_all({key: entry})
+
+    def put_all(self, entries: Mapping[str, LedgerEntry]) -> None:
+        """Keep judgements that belong together: all of them or, killed meanwhile, none."""
         with self._lock, self._clear_errors(), self._transaction():
-            row = self._file.execute(f"SELECT {ENTRY} FROM judgements WHERE key=?", (key,)).fetchone()
-            entry = kept(_entry(row), entry) if row else entry
-            values = (
-                key,
-                entry.judge,
-                entry.text,
-                None if entry.logprobs is None else json.dumps(dict(entry.logprobs)),
-                entry.p_first,
-                entry.failure,
-                entry.finish_reason,
-                entry.usage.input_tokens,
-                entry.usage.output_tokens,
-                entry.usage.requests,
-                self._usd(entry),
-                entry.seconds,
-                time.time(),
-            )
-            self._file.execute(f"INSERT OR REPLACE INTO judgements VALUES ({','.join('?' * len(values))})", values)
+            for key, entry in entries.items():
+                self._put(key, entry)
+
+    def _put(self, key: str, entry: LedgerEntry) -> None:
+        row = self._file.execute(f"SELECT {ENTRY} FROM judgements WHERE key=?", (key,)).fetchone()
+        entry = kept(_entry(row), entry) if row else entry
+        values = (
+            key,
+            entry.judge,
+            entry.text,
+            None if entry.logprobs is None else json.dumps(dict(entry.logprobs)),
+            entry.p_first,
+            entry.failure,
+            entry.finish_reason,
+            entry.usage.input_tokens,
+            entry.usage.output_tokens,
+            entry.usage.requests,
+            self._usd(entry),
+            entry.seconds,
+            time.time(),
+        )
+        self._file.execute(f"INSERT OR REPLACE INTO judgements VALUES ({','.join('?' * len(values))})", values)
 
     def spent(self) -> dict[str, Bill]:
         """The bill of every judge in the ledger."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -14,6 +14,8 @@ from softgrpo.judging.keys import SECRET, Seal, digest, judgement_key, seal
 from softgrpo.judging.verdicts import Reading, from_entry, from_logprobs
 from softgrpo.records import Contest, Ledger, LedgerEntry, Match, Message, Verdict
 
+MATCHES_AT_ONCE = 64
+"""of whole contests; more where one has more"""
 LABELS = "ABC"
 """small models have strong opinions on letters, and know these as names of options"""
 
@@ -31,6 +33,8 @@ class LogOddsJudge:
     """A local model: the log-odds of the labels at the start of its reply.
 
     All matches of a contest share one fence, drawn when the texts are there, so that prompts share their beginnings.
+    Contests are weighed a few at a time, and kept together: what shares a batch moves the last bits, so a run that goes
+    on after a kill must find whole batches or none.
     """
 
     scores_texts = False
@@ -60,9 +64,10 @@ class LogOddsJudge:
             for p in asked
             if p.failure and p.key not in readings
         }
-        new = {p.key: p for p in asked if p.key not in readings}
-        for n_labels in sorted({len(p.labels) for p in new.values()}):
-            self._weigh([p for p in new.values() if len(p.labels) == n_labels], readings)
+        for batch in _batches(contests, asked):
+            new = {p.key: p for p in batch if p.key not in readings}
+            for n_labels in sorted({len(p.labels) for p in new.values()}):
+                self._weigh([p for p in new.values() if len(p.labels) == n_labels], readings)
         verdicts = iter([readings[p.key].verdict(p.match) for p in asked])
         return [tuple(next(verdicts) for _ in contest.matches) for contest in contests]
 
@@ -70,18 +75,21 @@ class LogOddsJudge:
         began = time.monotonic()
         weighed = self.model.label_logprobs([p.chat for p in pairs], pairs[0].labels)
         seconds = (time.monotonic() - began) / len(pairs)
-        for pair, logprobs in zip(pairs, weighed, strict=True):
-            readings[pair.key] = found = from_logprobs([float(p) for p in logprobs])
-            if self.ledger:
-                entry = LedgerEntry(
-                    text=found.text,
-                    logprobs=found.logprobs,
-                    failure=found.failure,
-                    p_first=found.p_first,
+        found = {p.key: from_logprobs([float(x) for x in row]) for p, row in zip(pairs, weighed, strict=True)}
+        readings |= found
+        if self.ledger:
+            entries = {
+                key: LedgerEntry(
+                    text=reading.text,
+                    logprobs=reading.logprobs,
+                    failure=reading.failure,
+                    p_first=reading.p_first,
                     judge=self.identity,
                     seconds=seconds,
                 )
-                self.ledger.put(pair.key, entry)
+                for key, reading in found.items()
+            }
+            self.ledger.put_all(entries)
 
     def _pairs(self, contest: Contest) -> list[_Pair]:
         question, criteria = cleaned(contest.prompt.question), contest.objective.criteria
@@ -118,3 +126,15 @@ class LogOddsJudge:
         """How many of the tokens are control; a text may add none."""
         control = set(self._control.values())
         return sum(i in control for i in ids)
+
+
+def _batches(contests: Sequence[Contest], pairs: Sequence[_Pair]) -> Iterator[list[_Pair]]:
+    """The pairs of whole contests, in batches that depend on nothing but what is asked."""
+    left, batch = iter(pairs), []
+    for contest in contests:
+        batch += [next(left) for _ in contest.matches]
+        if len(batch) >= MATCHES_AT_ONCE:
+            yield batch
+            batch = []
+    if batch:
+        yield batch

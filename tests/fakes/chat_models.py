@@ -106,3 +106,6 @@ class DictLedger:
 
     def put(self, key: str, entry: LedgerEntry) -> None:
         self.entries[key] = entry
+
+    def put_all(self, entries: Mapping[str, LedgerEntry]) -> None:
+        self.entries.update(entries)

@@ -48,6 +48,24 @@ def test_many_keys_at_once(tmp_path):
         assert len(ledger.get([*keys, "absent"])) == len(keys)
 
 
+def test_what_belongs_together_is_kept_whole_or_not_at_all(tmp_path, monkeypatch):
+    plain, calls = Ledger._put, []
+
+    def fails(self, key, entry):
+        calls.append(key)
+        if key == "c":
+            raise KeyboardInterrupt
+        plain(self, key, entry)
+
+    with Ledger(tmp_path / "l") as ledger:
+        ledger.put_all({"a": VERDICT, "b": VERDICT})
+        monkeypatch.setattr(Ledger, "_put", fails)
+        with pytest.raises(KeyboardInterrupt):
+            ledger.put_all({"d": VERDICT, "c": VERDICT})
+        assert calls == ["d", "c"]
+        assert sorted(ledger.get(["a", "b", "c", "d"])) == ["a", "b"]
+
+
 def test_the_bill():
     prices = Prices(known={("openai", "gpt-4o"): Price(input=2.0, output=10.0)})
     address = "openai:gpt-4o@http://127.0.0.1:1/v1"

@@ -32,6 +32,26 @@ def test_all_contests_go_to_the_model_at_once_and_come_back_apart():
     assert [len(chats) for chats in model.calls] == [8]
 
 
+def test_a_kill_between_batches_changes_no_batch(monkeypatch):
+    monkeypatch.setattr("softgrpo.judging.log_odds_judge.MATCHES_AT_ONCE", 4)
+    asked = [contest(f"a{k}", f"b{k}") for k in range(5)]
+
+    class Killed(DictLedger):
+        def put_all(self, entries):
+            if self.entries:
+                raise KeyboardInterrupt
+            super().put_all(entries)
+
+    whole, first, ledger = Weighing(even), Weighing(even), Killed()
+    LogOddsJudge("local", whole).judge(asked)
+    with pytest.raises(KeyboardInterrupt):
+        LogOddsJudge("local", first, ledger=ledger).judge(asked)
+    second = Weighing(even)
+    LogOddsJudge("local", second, ledger=DictLedger(ledger.entries)).judge(asked)
+    assert [len(chats) for chats in whole.calls] == [4, 4, 2]
+    assert second.calls == whole.calls[1:]
+
+
 def test_one_fence_for_a_contest_and_another_for_the_next():
     model = Weighing(even)
     LogOddsJudge("local", model).judge([contest("a", "b", "c"), contest("d", "e")])
