@@ -265,6 +265,29 @@ def everything(judgements: int, kills: int) -> dict[str, Any]:
         return found
 
 
+def as_markdown(record: dict[str, Any]) -> str:
+    """The table of the docs."""
+    fire, budget, killed_ = record["under_fire"], record["budget"], record["killed"]
+    quarter, half = record["goodput"]
+    rows = {
+        "judgements under fire": f"{fire['judgements']:,}, in {fire['attempts']:,} attempts of which "
+        f"{fire['fault_share']:.0%} met a fault",
+        "verdicts lost, counted twice, invented": f"{fire['lost']}, {fire['counted_twice']}, {fire['invented']}",
+        "attempts before their `Retry-After`": f"{fire['sent_before_a_retry_after']}",
+        "groups whose rewards are those without faults": f"{fire['groups_whose_rewards_are_those_without_faults']} of "
+        f"{fire['groups']}; the other {fire['groups_with_a_counted_failure']} have a counted failure",
+        "counted failures": f"{fire['counted_failures']} ({fire['counted_failures'] / fire['judgements']:.2%})",
+        f"a budget of {budget['budget_calls']:,} calls": f"{budget['calls_when_it_was_reached']:,} calls made; of "
+        f"{budget['verdicts_kept']:,} verdicts {budget['of_them_paid_again_on_resume']} paid again on resume",
+        "good answers of what the server allows": f"{quarter['goodput']:.0%} at {quarter['limit_per_second']:.0f} a "
+        f"second, {half['goodput']:.0%} at {half['limit_per_second']:.0f}",
+        f"{killed_['kills']} kills over {killed_['judgements']:,} judgements": f"ledger intact, rewards the same, "
+        f"{killed_['calls_paid_again']} calls paid again, at most {killed_['most_by_one_kill']} by one kill "
+        f"({killed_['in_flight_at_most']} may be in flight)",
+    }
+    return "\n".join(["|  |  |", "|---|---|", *(f"| {name} | {said} |" for name, said in rows.items())])
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--judgements", type=int, default=10_000)
