@@ -125,7 +125,7 @@ def share(won: Sequence[float]) -> dict[str, Any]:
 
 
 def some_of_each(attacks: Sequence[Attack], n: int, n_null: int = 0) -> list[Attack]:
-    """At most n of each kind that a model here can read; `n_null` of those that say nothing, of which more is claimed."""
+    """At most n of each kind that a model here can read, and `n_null` of those that say nothing."""
     by_kind: dict[str, list[Attack]] = {}
     for attack in attacks:
         if len(attack.text) <= LONGEST and "\ud800" not in attack.text:
