@@ -68,3 +68,10 @@ def test_the_page_on_the_other_tasks_is_the_recorded_one():
     recorded = json.loads((ROOT / "benchmarks" / "other_tasks.json").read_text(encoding="utf-8"))
     page = (ROOT / "docs" / "other_tasks.md").read_text(encoding="utf-8")
     assert load("other_tasks").as_markdown(recorded) == page
+
+
+def test_the_page_on_spending_tells_what_was_recorded(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    recorded = json.loads((ROOT / "benchmarks" / "fault_injection.json").read_text(encoding="utf-8"))
+    page = (ROOT / "docs" / "spending.md").read_text(encoding="utf-8")
+    assert load("fault_injection").as_markdown(recorded) in page
