@@ -203,6 +203,7 @@ def processor() -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     add_common(parser)
+    parser.add_argument("--growth_rounds", type=int, default=1, help="steps of each side at each size")
     parser.add_argument("--quick", action="store_true", help="one round of a small step, and no growth")
     parser.add_argument("--worker", help=argparse.SUPPRESS)
     args = parser.parse_args()
@@ -215,14 +216,21 @@ def main() -> None:
     print(record, flush=True)
     record["main"] = compare(args, ["ours", "trl_bf16", "trl_bf16_eager", "trl_autocast"], args.rounds)
     print_table(record["main"])
+    record |= about(args, "step_speed.py")
+    write(record)  # what follows takes long
     if not args.quick:
         best = ["ours", record["main"]["best_of_trl"]]
-        grown = lambda **change: compare(argparse.Namespace(**(vars(args) | change | {"steps": 1})), best, 2)  # noqa: E731
+        grown = lambda **change: compare(
+            argparse.Namespace(**(vars(args) | change | {"steps": 1})), best, args.growth_rounds
+        )  # noqa: E731
         record["by_group"] = {g: record["main"] if g == args.group else grown(group=g) for g in GROUPS}
         record["by_prompt"] = {n: record["main"] if n == args.length else grown(length=n) for n in LENGTHS}
         for part in (*record["by_group"].values(), *record["by_prompt"].values()):
             print_table(part)
-    record |= about(args, "step_speed.py")
+    write(record)
+
+
+def write(record: dict[str, Any]) -> None:
     OUTPUT.write_text(json.dumps(record, indent=1) + "\n", encoding="utf8")
 
 
