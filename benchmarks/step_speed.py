@@ -219,18 +219,20 @@ def main() -> None:
     record |= about(args, "step_speed.py")
     write(record)  # what follows takes long
     if not args.quick:
-        best = ["ours", record["main"]["best_of_trl"]]
-        grown = lambda **change: compare(
-            argparse.Namespace(**(vars(args) | change | {"steps": 1})), best, args.growth_rounds
-        )  # noqa: E731
-        record["by_group"] = {g: record["main"] if g == args.group else grown(group=g) for g in GROUPS}
-        record["by_prompt"] = {n: record["main"] if n == args.length else grown(length=n) for n in LENGTHS}
+        sides = ["ours", record["main"]["best_of_trl"]]
+        for name, flag, sizes in (("by_group", "group", GROUPS), ("by_prompt", "length", LENGTHS)):
+            record[name] = {}
+            for size in sizes:
+                changed = argparse.Namespace(**(vars(args) | {flag: size, "steps": 1}))
+                is_main = size == getattr(args, flag)
+                record[name][str(size)] = record["main"] if is_main else compare(changed, sides, args.growth_rounds)
+                write(record)
         for part in (*record["by_group"].values(), *record["by_prompt"].values()):
             print_table(part)
-    write(record)
 
 
 def write(record: dict[str, Any]) -> None:
+    """Beside this file."""
     OUTPUT.write_text(json.dumps(record, indent=1) + "\n", encoding="utf8")
 
 
