@@ -55,9 +55,9 @@ def sample(
     `on_group` hears of each prompt's rows when the last of them has ended.
     """
     from softgrpo.models.forest import reads_forests
-    from softgrpo.models.packed_weights import packed_weights
     from softgrpo.models.plain_rows import PlainRows
     from softgrpo.models.shared_rows import SharedRows
+    from softgrpo.models.token_step import token_step
 
     generator = torch.Generator().manual_seed(seed)
     uniform_NT = torch.rand(len(prompts) * n, max_tokens, generator=generator, dtype=torch.float64).to(module.device)
@@ -72,8 +72,8 @@ def sample(
         on_group(prompt, rows)
 
     if reads_forests(module):
-        with packed_weights(module, min(rows_at_once, len(of_row)), steps=max_tokens):
-            _draw_all(SharedRows(module, prompts), of_row, uniform_NT, done, **options)
+        with token_step(module, min(rows_at_once, len(of_row)), steps=max_tokens) as step:
+            _draw_all(SharedRows(module, prompts, step), of_row, uniform_NT, done, **options)
     else:
         warnings.warn("this model's attention is its own: rows do not share a prompt's keys (slower)", stacklevel=2)
         each = max(1, rows_at_once // n)

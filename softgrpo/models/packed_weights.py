@@ -7,14 +7,15 @@ that order. The results are the same, bit for bit.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
 import torch
 
+Product = Callable[[torch.Tensor], torch.Tensor]
 LARGEST = 4 << 30
-"""bytes of weights above which the second copy is not made"""
+"""bytes of weights above which no second copy is made"""
 WORTH_IT = 16
 """steps that pay for the packing"""
 
@@ -29,16 +30,31 @@ def packed_weights(module: Any, rows: int, *, steps: int) -> Iterator[None]:
     linears = [m for m in module.modules() if type(m) is torch.nn.Linear and m.weight.dtype == torch.bfloat16]
     size = sum(m.weight.nbytes for m in linears)
     with contextlib.ExitStack() as undo:
-        if module.device.type == "cpu" and steps >= WORTH_IT and 0 < size <= LARGEST and _is_possible():
+        if steps >= WORTH_IT and 0 < size <= LARGEST:
             for linear in linears:
-                packed = torch.ops.mkldnn._reorder_linear_weight(linear.weight.detach(), rows)
-                linear.__dict__["forward"] = partial(_product, packed, linear.bias)
+                linear.__dict__["forward"] = product(linear.weight, linear.bias, rows)
                 undo.callback(linear.__dict__.pop, "forward")
         yield
 
 
-def _product(packed: torch.Tensor, bias: torch.Tensor | None, x: torch.Tensor) -> torch.Tensor:
+def product(weight: torch.Tensor, bias: torch.Tensor | None, rows: int) -> Product:
+    """What multiplies by a weight [N, K], from [..., K] to [..., N]: packed where the processor can.
+
+    >>> product(torch.eye(2)[:1], None, 1)(torch.tensor([[3.0, 4.0]])).tolist()
+    [[3.0]]
+    """
+    if weight.device.type == "cpu" and weight.dtype == torch.bfloat16 and _is_possible():
+        packed = torch.ops.mkldnn._reorder_linear_weight(weight.detach(), rows)
+        return partial(_by_packed, packed, bias)
+    return partial(_plain, weight, bias)
+
+
+def _by_packed(packed: torch.Tensor, bias: torch.Tensor | None, x: torch.Tensor) -> torch.Tensor:
     return torch.ops.mkldnn._linear_pointwise(x, packed, bias, "none", [], "")
+
+
+def _plain(weight: torch.Tensor, bias: torch.Tensor | None, x: torch.Tensor) -> torch.Tensor:
+    return torch.nn.functional.linear(x, weight, bias)
 
 
 def _is_possible() -> bool:

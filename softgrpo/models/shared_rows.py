@@ -12,9 +12,8 @@ from typing import Any
 import torch
 
 from softgrpo.models import forest
-from softgrpo.models.attention import attending, refuse, register
+from softgrpo.models.token_step import ModuleStep, Step
 
-SHARED = "softgrpo_shared_rows"
 ROOM = 32
 """tokens for which room is made at a time; between, every step has the same shapes"""
 TOKENS_AT_ONCE = 8192
@@ -26,8 +25,9 @@ class SharedRows:
 
     refills = True
 
-    def __init__(self, module: Any, prompts: Sequence[Sequence[int]]) -> None:
+    def __init__(self, module: Any, prompts: Sequence[Sequence[int]], step: Step | None = None) -> None:
         self.module = module
+        self.token_step = step or ModuleStep(module)
         self.prompts = prompts
         self.there: list[int] = []
         """[P] which prompts are kept"""
@@ -74,11 +74,10 @@ class SharedRows:
         seen_BS = torch.cat([self.in_prompt_BL, steps <= self.lengths_B[:, None]], 1)
         self.mask_BS = torch.zeros(seen_BS.shape, device=token_B.device).masked_fill_(~seen_BS, float("-inf"))
         positions_B = self.prompt_lengths_B + self.lengths_B
-        with attending(self.module, SHARED):
-            out = self.module(input_ids=token_B[:, None], position_ids=positions_B[:, None], use_cache=False, rows=self)
+        logits_BV = self.token_step(token_B, positions_B, self)
         self.lengths_B = self.lengths_B + running_B
         self.longest += 1
-        return out.logits[:, -1]
+        return logits_BV
 
     def attend(self, layer: int, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
         """[B, K, R, D] from queries of that shape, scaled and float32, and the new key and value, [B, K, D]."""
@@ -95,9 +94,11 @@ class SharedRows:
         """[B, K, R, Y]: each row's product with what belongs to its prompt, one product for all rows of a prompt."""
         p, m = self.members_PM.shape
         _, k, r, x = left_BKRX.shape
-        gathered = left_BKRX[self.members_PM].transpose(1, 2).reshape(p, k, m * r, x)
-        product = torch.matmul(gathered, right_PKXY).view(p, k, m, r, -1)
-        return product.transpose(1, 2).reshape(p * m, k, r, -1)[self.place_B]
+        left_PMKRX = left_BKRX.view(p, m, k, r, x) if self.in_order else left_BKRX[self.members_PM]
+        left_PKNX = left_PMKRX.transpose(1, 2).reshape(p, k, m * r, x)
+        product_PKMRY = torch.matmul(left_PKNX, right_PKXY).view(p, k, m, r, -1)
+        product = product_PKMRY.transpose(1, 2).reshape(p * m, k, r, -1)
+        return product if self.in_order else product[self.place_B]
 
     def _read_prompts(self) -> None:
         """Compute prompts that are new, and drop those that nobody continues."""
@@ -153,32 +154,12 @@ class SharedRows:
         m = max(len(rows) for rows in members)
         self.members_PM = torch.tensor([rows + [0] * (m - len(rows)) for rows in members], device=device)
         self.place_B = torch.tensor([slot * m + k for slot, k in places], device=device)
+        self.in_order = [i for rows in members for i in rows] == list(range(len(self.members_PM.flatten())))
         self.every_B = torch.arange(len(places), device=device)
         self.prompt_lengths_B = torch.tensor([len(self.prompts[p]) for p in self.prompt_of], device=device)
         length = next(iter(self.shared.values()))[0].shape[2]
         self.in_prompt_BL = torch.arange(length, device=device) < self.prompt_lengths_B[:, None]
         self.longest = int(self.lengths_B.max())
-
-
-def shared_attention(
-    module: Any,
-    query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,
-    attention_mask: torch.Tensor | None,
-    *,
-    rows: SharedRows,
-    scaling: float | None = None,
-    **other: Any,
-) -> tuple[torch.Tensor, None]:
-    """[B, 1, H, D] from query [B, H, 1, D], key and value [B, K, 1, D]; the interface of `transformers`."""
-    refuse(other)
-    b, h, _, d = query.shape
-    grouped = query[:, :, 0].float().mul_(d**-0.5 if scaling is None else scaling).view(b, key.shape[1], -1, d)
-    return rows.attend(module.layer_idx, grouped, key[:, :, 0], value[:, :, 0]).reshape(b, 1, h, d), None
-
-
-register(SHARED, shared_attention)
 
 
 def _stacked(parts: Sequence[torch.Tensor]) -> torch.Tensor:
