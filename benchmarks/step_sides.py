@@ -243,14 +243,14 @@ def our_lessons(
     """The same batch here, on-policy: the recorded log-probabilities are the model's own."""
     import numpy as np
 
-    from softgrpo.grpo.tree import pack_tree
+    from softgrpo.grpo.tree import pack_trees
     from softgrpo.records import Completion, Group, Lesson, Prompt, ScoredGroup
     from softgrpo.training.forward import token_logprobs
 
     lessons = []
     for prompt_ids, group, values in zip(prompts, completions, advantages, strict=True):
         with torch.no_grad():
-            found = token_logprobs(ours.policy.module, pack_tree(prompt_ids, group), temperature=TEMPERATURE)
+            found = token_logprobs(ours.policy.module, pack_trees([(prompt_ids, group)]), temperature=TEMPERATURE)
         parts = found.split([len(c) for c in group])
         made = tuple(
             Completion(text="", token_ids=tuple(c), logprobs=tuple(p.tolist()), trained_mask=(True,) * len(c))

@@ -2,9 +2,9 @@
 
 Writes `step_speed.json` beside itself. This project's step (sample, free reward, update) and that of TRL's
 `GRPOTrainer` in turn, each in a process of its own, with the packaged small model, the same prompts, group size and
-lengths; TRL in each of its settings, the fastest of which counts. First both compute the gradient of one batch in
-float32. Then how each grows with the group and with the prompt. TRL is an extra: `pip install -e .[benchmarks]`, or
-`--trl_python` names an interpreter that has it.
+lengths; TRL in each of its settings, the fastest of which counts. On all sides freed memory stays with the process.
+First both compute the gradient of one batch in float32. Then how each grows with the group and with the prompt. TRL is
+an extra: `pip install -e .[benchmarks]`, or `--trl_python` names an interpreter that has it.
 
 The floor counts, at the measured rates of the bfloat16 product and of copying: for each token step of sampling the
 longer of its operations and its bytes (all weights, the prompts' keys once a group, each row's own); for learning 6
@@ -37,8 +37,11 @@ def worker(args: argparse.Namespace) -> Any:
     import step_sides
     import torch
 
+    from softgrpo.training.memory import keep_freed
+
     if args.threads:
         torch.set_num_threads(args.threads)
+    keep_freed()  # for every side, as `softgrpo train` does
     asked = step_sides.chats(step_sides.model().tokenizer, args.length, args.prompts)
     how = dict(group=args.group, tokens=args.tokens, warm=args.warm, n=args.steps)
     if args.worker == "gradient":

@@ -1,5 +1,5 @@
-"""A prompt and its completions as one row: the prompt once, then the branches, each of which sees the prompt and
-itself. Pure.
+"""Prompts and their completions as one row of trees: a prompt once, then its branches, each of which sees the prompt
+and itself. Pure.
 
 `T` tokens of the row, `N` trained tokens, `K` positions at which logits are wanted.
 """
@@ -20,8 +20,8 @@ class Packed:
     """[B, T]"""
     position_ids: torch.Tensor
     """[B, T]"""
-    lengths: tuple[int, ...] = ()
-    """of the prompt and of each branch, in the order of the row (tree); empty for padded rows"""
+    trees: tuple[tuple[int, ...], ...] = ()
+    """lengths of each tree's prompt and branches, in the order of the row; empty for padded rows"""
     tokens: torch.Tensor | None = None
     """[B, T] True on tokens (padded)"""
     kept: torch.Tensor
@@ -38,37 +38,46 @@ class Packed:
         """[1, 1, T, T] True where a token sees another (tree), or [B, T] True on tokens (padded)."""
         if self.tokens is not None:
             return self.tokens
-        branch_T = torch.arange(len(self.lengths)).repeat_interleave(torch.tensor(self.lengths))
-        sees = (branch_T[None, :] == branch_T[:, None]) | (branch_T[None, :] == 0)
-        return sees.tril()[None, None]
+        lengths = torch.tensor([n for tree in self.trees for n in tree])
+        prompts = torch.tensor([k == 0 for tree in self.trees for k in range(len(tree))])
+        node_T = torch.arange(len(lengths)).repeat_interleave(lengths)
+        tree_T = (prompts.cumsum(0) - 1)[node_T]
+        to_prompt = (tree_T[None, :] == tree_T[:, None]) & prompts[node_T][None, :]
+        return ((node_T[None, :] == node_T[:, None]) | to_prompt).tril()[None, None]
 
 
-def pack_tree(prompt_ids: Sequence[int], completions: Sequence[Sequence[int]]) -> Packed:
-    """One row of len(prompt) + sum of lengths tokens.
+def pack_trees(trees: Sequence[tuple[Sequence[int], Sequence[Sequence[int]]]]) -> Packed:
+    """One row of all prompts and their completions, tree by tree; `row` counts completions over all of them.
 
-    >>> packed = pack_tree([7, 8], [[1, 2], [3]])
+    >>> packed = pack_trees([([7, 8], [[1, 2], [3]]), ([9], [[4]])])
     >>> packed.input_ids.tolist(), packed.position_ids.tolist()
-    ([[7, 8, 1, 2, 3]], [[0, 1, 2, 3, 2]])
+    ([[7, 8, 1, 2, 3, 9, 4]], [[0, 1, 2, 3, 2, 0, 1]])
     >>> packed.attention_mask[0, 0, 4].tolist()
-    [True, True, False, False, True]
-    >>> packed.kept[packed.predictor].tolist(), packed.target.tolist()
-    ([1, 2, 1], [1, 2, 3])
+    [True, True, False, False, True, False, False]
+    >>> packed.kept[packed.predictor].tolist(), packed.target.tolist(), packed.row.tolist()
+    ([1, 2, 1, 5], [1, 2, 3, 4], [0, 0, 1, 2])
     """
-    p = len(prompt_ids)
-    positions = torch.tensor([*range(p), *(p + k for c in completions for k in range(len(c)))])
-    predictor_position, start = [], p
-    for c in completions:
-        predictor_position += [p - 1, *range(start, start + len(c) - 1)]
-        start += len(c)
-    kept, predictor = torch.tensor(predictor_position).unique(return_inverse=True)
+    ids: list[int] = []
+    positions: list[int] = []
+    predictors: list[int] = []
+    for prompt_ids, completions in trees:
+        p, start = len(prompt_ids), len(ids)
+        ids += prompt_ids
+        positions += range(p)
+        for c in completions:
+            predictors += [start + p - 1, *range(len(ids), len(ids) + len(c) - 1)]
+            ids += c
+            positions += range(p, p + len(c))
+    kept, predictor = torch.tensor(predictors).unique(return_inverse=True)
+    every = [c for _, completions in trees for c in completions]
     return Packed(
-        input_ids=torch.tensor([[*prompt_ids, *(t for c in completions for t in c)]]),
-        position_ids=positions[None],
-        lengths=(p, *(len(c) for c in completions)),
+        input_ids=torch.tensor([ids]),
+        position_ids=torch.tensor([positions]),
+        trees=tuple((len(prompt_ids), *(len(c) for c in completions)) for prompt_ids, completions in trees),
         kept=kept,
         predictor=predictor,
-        target=torch.tensor([t for c in completions for t in c]),
-        row=torch.tensor([i for i, c in enumerate(completions) for _ in c]),
+        target=torch.tensor([t for c in every for t in c]),
+        row=torch.tensor([i for i, c in enumerate(every) for _ in c]),
     )
 
 

@@ -29,13 +29,17 @@ class Forest:
     """of each node: the nodes before it on its way from the root"""
 
     @classmethod
-    def tree(cls, lengths: Sequence[int]) -> Forest:
-        """One root and its branches.
+    def trees(cls, *trees: Sequence[int]) -> Forest:
+        """Roots and their branches, from the lengths of each.
 
-        >>> Forest.tree([2, 2, 1]).positions()
-        [0, 1, 2, 3, 2]
+        >>> forest = Forest.trees([2, 2, 1], [1, 2])
+        >>> forest.positions(), forest.ancestors
+        ([0, 1, 2, 3, 2, 0, 1, 2], ((), (0,), (0,), (), (3,)))
         """
-        return cls(lengths=tuple(lengths), ancestors=((), *((0,) for _ in lengths[1:])))
+        ancestors: list[tuple[int, ...]] = []
+        for tree in trees:
+            ancestors += [(), *((len(ancestors),) for _ in tree[1:])]
+        return cls(lengths=tuple(n for tree in trees for n in tree), ancestors=tuple(ancestors))
 
     @classmethod
     def roots(cls, lengths: Sequence[int]) -> Forest:
@@ -99,7 +103,7 @@ def _measured(module: Any) -> bool:
         ids, lengths = torch.tensor([t for node in nodes for t in node]), [len(node) for node in nodes]
         ends = torch.tensor([sum(lengths[: i + 1]) - 1 for i in range(1, 4)], device=module.device)
         chain = Forest(lengths=tuple(lengths), ancestors=((), (0,), (0, 1), (0, 1, 2)))
-        as_tree, as_chain = (logits(module, ids, f, ends).float() for f in (Forest.tree(lengths), chain))
+        as_tree, as_chain = (logits(module, ids, f, ends).float() for f in (Forest.trees(lengths), chain))
         rows = [module(torch.tensor([nodes[0] + node], device=module.device), use_cache=False) for node in nodes[1:]]
         as_rows = torch.stack([row.logits[0, -1] for row in rows]).float()
     except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError):

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from softgrpo.grpo.tree import Packed, pack_padded, pack_tree
+from softgrpo.grpo.tree import Packed, pack_padded, pack_trees
 from softgrpo.models import forest
 from softgrpo.models.attention import attending
 from softgrpo.training.vocabulary import sliced_logprobs
@@ -34,7 +34,7 @@ def token_logprobs(module: Any, packed: Packed, *, temperature: float) -> torch.
 def backward(loss: torch.Tensor, module: Any, packed: Packed) -> None:
     """Gradients of a loss made from `token_logprobs`: with gradient checkpointing the forward pass is computed again,
     and must attend as it did."""
-    way = attending(module, forest.FOREST) if packed.lengths and forest.reads_forests(module) else nullcontext()
+    way = attending(module, forest.FOREST) if packed.trees and forest.reads_forests(module) else nullcontext()
     with way:
         loss.backward()
 
@@ -42,8 +42,8 @@ def backward(loss: torch.Tensor, module: Any, packed: Packed) -> None:
 def _states(module: Any, packed: Packed) -> torch.Tensor:
     """[B * K, hidden] last hidden states at the kept positions."""
     kept = packed.kept.to(module.device)
-    if packed.lengths and forest.reads_forests(module):
-        return forest.states(module, packed.input_ids[0], forest.Forest.tree(packed.lengths))[kept]
+    if packed.trees and forest.reads_forests(module):
+        return forest.states(module, packed.input_ids[0], forest.Forest.trees(*packed.trees))[kept]
     return _run(module.get_decoder(), packed).last_hidden_state[:, kept].flatten(0, 1)
 
 
@@ -102,11 +102,11 @@ def reads_trees(module: Any, pad_id: int) -> bool:
     vocabulary = module.get_input_embeddings().num_embeddings
     prompt = [(7 * k + 3) % vocabulary for k in range(5)]
     completions = [[(11 * k + i) % vocabulary for k in range(4 + i)] for i in range(3)]
-    tree = pack_tree(prompt, completions)
+    tree = pack_trees([(prompt, completions)])
     plain = pack_padded(prompt, completions, pad_id)
     try:
         as_tree, as_rows = (token_logprobs(module, p, temperature=1.0) for p in (tree, plain))
-        chain = replace(tree, lengths=(int(tree.input_ids.numel()),))  # every token sees all before it
+        chain = replace(tree, trees=((int(tree.input_ids.numel()),),))  # every token sees all before it
         as_chain = token_logprobs(module, chain, temperature=1.0)
     except (TypeError, ValueError, RuntimeError, IndexError):
         return False

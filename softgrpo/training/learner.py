@@ -12,7 +12,8 @@ import numpy as np
 import torch
 
 from softgrpo.grpo.loss import policy_loss, token_weights
-from softgrpo.grpo.tree import Packed, pack_padded, pack_tree
+from softgrpo.grpo.tree import Packed, pack_padded, pack_trees
+from softgrpo.models.forest import reads_forests
 from softgrpo.records import Completion, Lesson, UpdateReport
 from softgrpo.training.forward import backward, reads_trees, token_logprobs
 from softgrpo.training.policy import Policy
@@ -78,6 +79,7 @@ class Learner:
         )
         with policy.active():
             self.tree = reads_trees(policy.module, policy.tokenizer.pad_token_id)
+            self.forests = reads_forests(policy.module)
         if settings.gradient_checkpointing:
             _checkpoint_activations(policy.module)
 
@@ -182,25 +184,36 @@ class Learner:
         return np.array([terms.loss.item(), terms.kl.item(), terms.clipped.item()])
 
     def _micro_batches(self, rows: dict[tuple[int, ...], list[_Row]]) -> Iterator[tuple[Packed, list[_Row]]]:
-        """Branches of one prompt together, as many as `micro_batch_tokens` allows and at least one."""
+        """Branches with their prompts, as many as `micro_batch_tokens` allows and at least one; prompts together where
+        the model reads them as trees that do not see each other."""
+        trees: list[tuple[tuple[int, ...], list[_Row]]] = []
+        tokens = 0
         for prompt_ids, waiting in rows.items():
-            batch: list[_Row] = []
-            tokens = len(prompt_ids)
-            for row in waiting:
+            if trees and not (self.tree and self.forests):
+                yield self._pack(trees)
+                trees = []
+            for k, row in enumerate(waiting):
                 length = len(row.completion.token_ids)
-                if batch and tokens + length > self.settings.micro_batch_tokens:
-                    yield self._pack(prompt_ids, batch), batch
-                    batch, tokens = [], len(prompt_ids)
-                batch.append(row)
-                tokens += length
-            if batch:
-                yield self._pack(prompt_ids, batch), batch
+                more = length + (len(prompt_ids) if not k else 0)
+                if trees and tokens + more > self.settings.micro_batch_tokens:
+                    yield self._pack(trees)
+                    trees = []
+                if not trees:
+                    tokens, more = 0, length + len(prompt_ids)
+                if not trees or trees[-1][0] != prompt_ids:
+                    trees.append((prompt_ids, []))
+                trees[-1][1].append(row)
+                tokens += more
+        if trees:
+            yield self._pack(trees)
 
-    def _pack(self, prompt_ids: Sequence[int], batch: Sequence[_Row]) -> Packed:
-        completions = [row.completion.token_ids for row in batch]
+    def _pack(self, trees: Sequence[tuple[Sequence[int], Sequence[_Row]]]) -> tuple[Packed, list[_Row]]:
+        of_prompt = [(prompt_ids, [row.completion.token_ids for row in rows]) for prompt_ids, rows in trees]
+        every = [row for _, rows in trees for row in rows]
         if self.tree:
-            return pack_tree(prompt_ids, completions)
-        return pack_padded(prompt_ids, completions, self.policy.tokenizer.pad_token_id)
+            return pack_trees(of_prompt), every
+        ((prompt_ids, completions),) = of_prompt
+        return pack_padded(prompt_ids, completions, self.policy.tokenizer.pad_token_id), every
 
 
 def _trained(lessons: Sequence[Lesson]) -> list[Completion]:

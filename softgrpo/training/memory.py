@@ -1,7 +1,9 @@
-"""What a run will need, before its first step. An estimate from sizes; `reporting` records what it really took."""
+"""What a run will need, before its first step, and how its memory is kept. An estimate from sizes; `reporting` records
+what it really took."""
 
 from __future__ import annotations
 
+import ctypes
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +14,8 @@ import torch
 from softgrpo.config import TrainConfig
 
 GIB = 1 << 30
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
+"""names of glibc's malloc.h"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,12 +62,26 @@ def need(sizes: Sizes, config: TrainConfig, *, bytes_per_weight: int, shared_bas
         weights += n * (b + 4)
     longest = config.max_prompt_length + config.max_completion_length
     group_tokens = config.max_prompt_length + config.num_chains * config.max_completion_length
-    tokens = min(group_tokens, max(config.micro_batch_tokens, longest))
+    step_tokens = group_tokens * config.prompts_per_step * config.gradient_accumulation_steps
+    tokens = min(step_tokens, max(config.micro_batch_tokens, longest))
     per_layer = 2 * sizes.hidden if config.gradient_checkpointing else 16 * sizes.hidden + 6 * sizes.inner
     activations = tokens * sizes.layers * per_layer * b + tokens * sizes.vocabulary * (b + 12) + tokens**2 * (b + 1)
     rows = max(config.num_chains * config.prompts_per_step, min(64, config.eval_prompts * config.eval_samples))
     sampling = 2 * rows * longest * sizes.layers * sizes.kv * b + rows * sizes.vocabulary * 12
     return {"weights": weights, "learning": learning, "activations": max(activations, sampling)}
+
+
+def keep_freed() -> bool:
+    """What tensors on a processor leave free stays with the process, where its C library can be told so (glibc).
+
+    Given back, as large pieces are by default, it returns a page at a time with the next tensor: on two cores that is a
+    good part of a step of learning. Returns whether it could be told.
+    """
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (AttributeError, OSError, TypeError):
+        return False
+    return bool(mallopt(_MMAP_THRESHOLD, 1 << 30) and mallopt(_TRIM_THRESHOLD, (1 << 31) - 1))
 
 
 def available(device: torch.device) -> int:

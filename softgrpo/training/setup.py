@@ -165,6 +165,7 @@ def build(config: TrainConfig, console: Console) -> Parts:
     shared = _is_shared(config)
     _check_memory(config, location, shared, console)
 
+    memory.keep_freed()
     base = load_local(config.model_name, dtype=config.dtype, device=config.device)
     services = open_services(config, Path(config.output_dir))
     scoring = evaluator(config, services.ledger)

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from softgrpo.grpo.tree import pack_padded, pack_tree
+from softgrpo.grpo.tree import pack_padded, pack_trees
 
 tokens = st.integers(1, 99)
 prompts = st.lists(tokens, min_size=1, max_size=6)
@@ -32,7 +32,7 @@ def seen_by_row(packed, row, position):
 
 
 def test_a_tree_of_two_branches_by_hand():
-    packed = pack_tree([7, 8], [[1, 2], [3]])
+    packed = pack_trees([([7, 8], [[1, 2], [3]])])
     assert packed.input_ids.tolist() == [[7, 8, 1, 2, 3]]
     assert packed.position_ids.tolist() == [[0, 1, 2, 3, 2]]
     assert packed.attention_mask[0, 0].int().tolist() == [
@@ -60,7 +60,7 @@ def test_padded_rows_of_two_completions_by_hand():
 @given(prompts, completions)
 def test_every_completion_token_is_predicted_once_after_its_own_past(prompt, branches):
     """What a predictor sees is the prompt and the branch before the target, at its own positions; nothing of others."""
-    packed = pack_tree(prompt, branches)
+    packed = pack_trees([(prompt, branches)])
     place = iter(zip(kept_predictors(packed), packed.target.tolist(), packed.row.tolist(), strict=True))
     for i, branch in enumerate(branches):
         for t, token in enumerate(branch):
@@ -73,7 +73,7 @@ def test_every_completion_token_is_predicted_once_after_its_own_past(prompt, bra
 @settings(deadline=None)
 @given(prompts, completions)
 def test_padded_and_tree_predict_the_same_tokens_from_the_same_past(prompt, branches):
-    tree, padded = pack_tree(prompt, branches), pack_padded(prompt, branches, pad_id=0)
+    tree, padded = pack_trees([(prompt, branches)]), pack_padded(prompt, branches, pad_id=0)
     assert torch.equal(tree.target, padded.target)
     assert torch.equal(tree.row, padded.row)
     for (_, k), (row, position) in zip(kept_predictors(tree), kept_predictors(padded), strict=True):
@@ -84,6 +84,6 @@ def test_padded_and_tree_predict_the_same_tokens_from_the_same_past(prompt, bran
 @settings(deadline=None)
 @given(prompts, completions)
 def test_a_tree_holds_the_prompt_once(prompt, branches):
-    packed = pack_tree(prompt, branches)
+    packed = pack_trees([(prompt, branches)])
     assert packed.input_ids.shape == (1, len(prompt) + sum(len(b) for b in branches))
     assert packed.attention_mask.diagonal(dim1=-2, dim2=-1).all(), "every token sees itself"

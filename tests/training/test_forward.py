@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from softgrpo.grpo.tree import pack_padded, pack_tree
+from softgrpo.grpo.tree import pack_padded, pack_trees
 from softgrpo.training.forward import has_plain_head, reads_trees, token_logprobs
 
 PROMPT, COMPLETIONS = [4, 9, 10, 11], [[7, 8, 9], [12], [13, 14, 15, 16, 1]]
@@ -20,7 +20,7 @@ def found(module, packed):
 
 @pytest.mark.parametrize("forest", [True, False])
 @pytest.mark.parametrize("head", [True, False])
-@pytest.mark.parametrize("packed", [pack_tree(PROMPT, COMPLETIONS), pack_padded(PROMPT, COMPLETIONS, 0)])
+@pytest.mark.parametrize("packed", [pack_trees([(PROMPT, COMPLETIONS)]), pack_padded(PROMPT, COMPLETIONS, 0)])
 def test_all_ways_agree(tiny, forest, head, packed):
     expected = []
     for completion in COMPLETIONS:
@@ -49,7 +49,7 @@ def test_a_head_with_a_cap_is_seen_and_read_whole(tiny):
     tiny.module.forward = capped
     with pytest.warns(UserWarning, match="no plain product"):
         assert not has_plain_head(tiny.module)
-    packed = pack_tree([*PROMPT], [[7]])
+    packed = pack_trees([([*PROMPT], [[7]])])
     logits = tiny.module(torch.tensor([PROMPT])).logits[0, -1]
     assert token_logprobs(tiny.module, packed, temperature=1.0).item() == pytest.approx(
         logits.log_softmax(-1)[7].item(), abs=1e-5

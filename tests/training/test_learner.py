@@ -12,7 +12,7 @@ import torch
 from softgrpo.records import Group, Lesson, Prompt, Sampling, ScoredGroup
 from softgrpo.training import policy as policies
 from softgrpo.training.forward import reads_trees
-from softgrpo.training.learner import Learner, LearnerSettings
+from softgrpo.training.learner import Learner, LearnerSettings, _weighted
 from softgrpo.training.reference import MixedReference, Reference
 from softgrpo.training.sampler import sample_groups
 
@@ -116,6 +116,26 @@ def test_micro_batches_add_up_to_the_whole(tiny, loss):
     for name, whole in gradients[-1].items():
         for parts in gradients[:-1]:
             assert torch.allclose(parts[name], whole, rtol=1e-4, atol=1e-5), name
+
+
+def test_prompts_share_a_pass_where_the_model_reads_trees_apart(tiny):
+    """As many branches as fit, in order; where trees cannot be kept apart each prompt has its own pass."""
+    lessons = lessons_for(tiny, groups=3, size=4)
+    rows = _weighted(lessons, LearnerSettings(**SETTINGS))
+    every = [row.completion for waiting in rows.values() for row in waiting]
+    longest = max(len(c.token_ids) for c in every)
+    for forests, tokens, trees in ((True, 10_000, [3]), (False, 10_000, [1, 1, 1]), (True, 1, [1] * len(every))):
+        learner = learner_for(moved(tiny), tiny.module, tiny.tokenizer, micro_batch_tokens=tokens)
+        learner.forests = forests
+        packs = list(learner._micro_batches(rows))
+        assert [len(packed.trees) for packed, _ in packs] == trees
+        assert [row.completion for _, batch in packs for row in batch] == every
+    limit = max(map(len, rows)) + longest + 10
+    learner = learner_for(moved(tiny), tiny.module, tiny.tokenizer, micro_batch_tokens=limit)
+    packs = list(learner._micro_batches(rows))
+    assert [row.completion for _, batch in packs for row in batch] == every
+    assert all(packed.input_ids.numel() <= limit for packed, _ in packs)
+    assert len(packs) < len(every)
 
 
 def test_accumulation_is_a_mean_over_all_iterations_of_the_window(tiny):
