@@ -9,6 +9,7 @@ weights: queries, keys and values are one product, gate and up another. `B` rows
 from __future__ import annotations
 
 import contextlib
+import warnings
 from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
@@ -35,10 +36,12 @@ Step = Callable[[torch.Tensor, torch.Tensor, Rows], torch.Tensor]
 def token_step(module: Any, rows: int, *, steps: int) -> Iterator[Step]:
     """The faster way that the model allows, for `steps` steps of `rows` rows. The weights must not change meanwhile,
     and no gradient is computed."""
-    size = sum(p.nbytes for p in module.parameters())
-    if steps >= WORTH_IT and size <= LARGEST and has_usual_shape(module):
+    large = sum(p.nbytes for p in module.parameters()) > LARGEST
+    if steps >= WORTH_IT and not large and has_usual_shape(module):
         yield LeanStep(module, rows)
     else:
+        if steps >= WORTH_IT and not large:
+            warnings.warn("this model takes its own steps: its layers or adapters are not fused (slower)", stacklevel=4)
         with packed_weights(module, rows, steps=steps):
             yield ModuleStep(module)
 

@@ -137,7 +137,8 @@ def test_either_way_samples_the_same(tiny, monkeypatch):
     assert ways == {LeanStep}
     assert drawn(WORTH_IT - 1)[2] == {ModuleStep}
     monkeypatch.setattr(token_step, "has_usual_shape", lambda module: False)
-    same, same_logprobs, ways = drawn(WORTH_IT + 4)
+    with pytest.warns(UserWarning, match="takes its own steps"):
+        same, same_logprobs, ways = drawn(WORTH_IT + 4)
     assert ways == {ModuleStep}
     assert tokens == same
     assert torch.allclose(logprobs, same_logprobs, atol=1e-4)
