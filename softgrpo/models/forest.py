@@ -1,7 +1,7 @@
 """Sequences that share their beginnings as one row: every shared token is computed once, and none is padding.
 
 A group of completions is a tree, the matches of a tournament are a forest with shared tasks and first texts, prompts
-side by side are a forest of roots. Attention goes node by node: a node sees its ancestors and, causally, itself.
+side by side are a forest of roots. A node sees its ancestors and, causally, itself.
 `T` tokens of the row, `H` heads, `K` heads of keys and values, `D` width of a head, `S` keys that a node sees.
 """
 
@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from itertools import accumulate
 from typing import Any
 
 import torch
@@ -17,6 +19,17 @@ from torch.nn.attention.bias import causal_lower_right
 from softgrpo.models.attention import attending, refuse, register
 
 FOREST = "softgrpo_forest"
+COLUMNS = 32
+"""zeros included: processors multiply in tiles of this width"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """Tokens of the row and what they see of one node: all of it, or (their own) what came before."""
+
+    queries: slice
+    keys: slice
+    own: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,10 +59,35 @@ class Forest:
         """Sequences that share nothing."""
         return cls(lengths=tuple(lengths), ancestors=tuple(() for _ in lengths))
 
+    def parts(self) -> tuple[Part, ...]:
+        """Whose tokens see which, each node's own first.
+
+        >>> [(p.queries.start, p.queries.stop, p.keys.start, p.keys.stop) for p in Forest.trees([2, 2, 1]).parts()]
+        [(0, 2, 0, 2), (2, 4, 2, 4), (4, 5, 4, 5), (2, 5, 0, 2)]
+        """
+        return _parts(self)
+
     def positions(self) -> list[int]:
         """[T] how many tokens each token has before it on its way from the root."""
         starts = [sum(self.lengths[a] for a in ancestors) for ancestors in self.ancestors]
         return [start + k for start, length in zip(starts, self.lengths, strict=True) for k in range(length)]
+
+
+@lru_cache(maxsize=8)
+def _parts(forest: Forest) -> tuple[Part, ...]:
+    ends = list(accumulate(forest.lengths))
+    places = [slice(end - length, end) for end, length in zip(ends, forest.lengths, strict=True)]
+    below: dict[int, list[slice]] = {}
+    for i, ancestors in enumerate(forest.ancestors):
+        for a in ancestors:
+            runs = below.setdefault(a, [])
+            if runs and runs[-1].stop == places[i].start:
+                runs[-1] = slice(runs[-1].start, places[i].stop)
+            else:
+                runs.append(places[i])
+    own = [Part(queries=place, keys=place, own=True) for place in places]
+    seen = [Part(queries=run, keys=places[a], own=False) for a, runs in below.items() for run in runs]
+    return (*own, *seen)
 
 
 def states(module: Any, ids_T: torch.Tensor, forest: Forest) -> torch.Tensor:
@@ -130,7 +168,7 @@ def forest_attention(
     if keep is not None:
         keep(module.layer_idx, key[0], value[0])
     if query.device.type == "cpu" and not dropout:
-        return _NodeByNode.apply(query[0], key[0], value[0], forest, scale)[None].transpose(1, 2), None
+        return _PartByPart.apply(query[0], key[0], value[0], forest, scale)[None].transpose(1, 2), None
     return _by_kernel(query, key, value, forest, scale, dropout).transpose(1, 2), None
 
 
@@ -154,69 +192,73 @@ def _by_kernel(
     return torch.cat(out, 2)
 
 
-class _NodeByNode(torch.autograd.Function):
-    """Products of small matrices, with the weights computed again in the backward pass: on processors several times
-    as fast as torch's kernel. Scores are float32, since a score rounded to bfloat16 is off by several percent."""
+class _PartByPart(torch.autograd.Function):
+    """On processors: each node's own triangle, and each node seen from below in one piece, put together by their
+    normalisers. `X` the width of a head and the columns that carry a normaliser.
+
+    A score rounded to bfloat16 is off by several percent. In the backward pass the normaliser therefore rides along as
+    further columns of the product (`_with`): what is rounded is then log-probability, and the largest is exact.
+    """
 
     @staticmethod
     def forward(ctx: Any, query: Any, key: Any, value: Any, forest: Forest, scale: float) -> torch.Tensor:
         """[H, T, D] from query [H, T, D], key and value [K, T, D]."""
-        out_HTD = torch.empty_like(query)
-        normaliser_HT = query.new_empty(query.shape[:2], dtype=torch.float32)
-        keys, values = key.float().split(forest.lengths, 1), value.split(forest.lengths, 1)
-        parts = (x.split(forest.lengths, 1) for x in (query, out_HTD, normaliser_HT))
-        queries, outs, normalisers = (list(x) for x in parts)
-        for i, path in _paths(forest):
-            scores_KNS = _scores(queries[i], torch.cat([keys[j] for j in path], 1), scale)
-            top = scores_KNS.amax(-1, keepdim=True)
-            weights = scores_KNS.sub_(top).exp_()
-            total = weights.sum(-1, keepdim=True)
-            mixed = torch.bmm(weights.to(value.dtype), torch.cat([values[j] for j in path], 1))
-            outs[i].copy_((mixed / total).view_as(outs[i]))
-            normalisers[i].copy_((top + total.log()).view_as(normalisers[i]))
-        ctx.save_for_backward(query, key, value, out_HTD, normaliser_HT)
+        (k, t, d), r = key.shape, query.shape[0] // key.shape[0]
+        query_KTRD = query.view(k, r, t, d).transpose(1, 2).contiguous()
+        out_KTRD, normaliser_KTR = torch.empty_like(query_KTRD), query.new_empty((k, t, r), dtype=torch.float32)
+        for part in forest.parts():
+            q, (k_S, v_S) = query_KTRD[:, part.queries], (x[:, part.keys] for x in (key, value))
+            out, normaliser = out_KTRD[:, part.queries], normaliser_KTR[:, part.queries]
+            if part.own:
+                k_S, v_S = (x[:, None].expand(-1, r, -1, -1) for x in (k_S, v_S))
+                o, n = _flash(q.transpose(1, 2), k_S, v_S, 0.0, True, scale=scale)
+                out.copy_(o.transpose(1, 2))
+                normaliser.copy_(n.transpose(1, 2))
+            else:
+                o, n = _flash(q.reshape(k, 1, -1, d), k_S[:, None], v_S[:, None], 0.0, False, scale=scale)
+                o, n = o.reshape(out.shape), n.reshape(normaliser.shape)
+                out.lerp_(o, (n - normaliser).sigmoid_()[..., None].to(out.dtype))
+                torch.logaddexp(n, normaliser, out=normaliser)
+        ctx.save_for_backward(query_KTRD, key, value, out_KTRD, normaliser_KTR)
         ctx.forest, ctx.scale = forest, scale
-        return out_HTD
+        return out_KTRD.transpose(1, 2).reshape(query.shape)
 
     @staticmethod
     def backward(ctx: Any, *grads: torch.Tensor) -> Any:
         query, key, value, out, normaliser = ctx.saved_tensors
-        lengths, scale = ctx.forest.lengths, ctx.scale
-        grad = grads[0]
-        inner_HT = (grad.float() * out.float()).sum(-1)
-        d_query = torch.empty_like(query)
-        d_key, d_value = (torch.zeros(x.shape, dtype=torch.float32) for x in (key, value))
-        plain_keys, keys, values = (x.split(lengths, 1) for x in (key, key.float(), value.float()))
-        parts = (x.split(lengths, 1) for x in (query, grad, normaliser, inner_HT, d_query, d_key, d_value))
-        queries, gs, normalisers, inners, d_queries, d_keys, d_values = parts
-        for i, path in _paths(ctx.forest):
-            q, g = _grouped(queries[i], key.shape[0]), _grouped(gs[i], key.shape[0])
-            weights = _scores(queries[i], torch.cat([keys[j] for j in path], 1), scale)
-            weights.sub_(normalisers[i].reshape(*weights.shape[:2], 1)).exp_()
-            d_scores = torch.bmm(g.float(), torch.cat([values[j] for j in path], 1).transpose(1, 2))
-            d_scores.sub_(inners[i].reshape(*weights.shape[:2], 1)).mul_(weights).mul_(scale)
-            weights, d_scores = weights.to(query.dtype), d_scores.to(query.dtype)
-            d_queries[i].copy_(torch.bmm(d_scores, torch.cat([plain_keys[j] for j in path], 1)).view_as(d_queries[i]))
-            d_k, d_v = torch.bmm(d_scores.transpose(1, 2), q), torch.bmm(weights.transpose(1, 2), g)
-            sizes = [lengths[j] for j in path]
-            for j, own_k, own_v in zip(path, d_k.split(sizes, 1), d_v.split(sizes, 1), strict=True):
-                d_keys[j].add_(own_k)
-                d_values[j].add_(own_v)
-        return d_query, d_key.to(key.dtype), d_value.to(value.dtype), None, None
+        scale, (k, t, r, d) = ctx.scale, query.shape
+        grad = grads[0].reshape(k, r, t, d).transpose(1, 2).contiguous()
+        d_query, d_key, d_value = (torch.zeros_like(x, dtype=torch.float32) for x in (query, key, value))
+        query_X, key_X = _with(query, -normaliser / scale), _with(key)
+        grad_X, value_X = _with(grad, -(grad.float() * out.float()).sum(-1)), _with(value)
+        for part in ctx.forest.parts():
+            q, g, q_X, g_X = (x[:, part.queries].flatten(1, 2) for x in (query, grad, query_X, grad_X))
+            weights = torch.bmm(q_X, key_X[:, part.keys].mT).mul_(scale).exp_()
+            if part.own:
+                later = torch.ones(q.shape[1] // r, weights.shape[2], dtype=torch.bool, device=q.device).triu_(1)
+                weights.view(k, -1, r, weights.shape[2]).masked_fill_(later[:, None], 0)
+            d_value[:, part.keys] += torch.bmm(weights.mT, g)
+            d_scores = torch.bmm(g_X, value_X[:, part.keys].mT).mul_(weights)
+            d_query[:, part.queries] += torch.bmm(d_scores, key[:, part.keys]).view(k, -1, r, d)
+            d_key[:, part.keys] += torch.bmm(d_scores.mT, q)
+        d_query, d_key = (x.mul_(scale).to(x_.dtype) for x, x_ in ((d_query, query), (d_key, key)))
+        return d_query.transpose(1, 2).reshape(k * r, t, d), d_key, d_value.to(value.dtype), None, None
 
 
-def _scores(query_HND: torch.Tensor, key_KSD: torch.Tensor, scale: float) -> torch.Tensor:
-    """[K, R * N, S] float32, minus infinity on what comes later than the query; the last N keys are its own."""
-    n, s = query_HND.shape[1], key_KSD.shape[1]
-    scores = torch.bmm(_grouped(query_HND, key_KSD.shape[0]).float() * scale, key_KSD.transpose(1, 2))
-    later = torch.ones(n, n, dtype=torch.bool, device=scores.device).triu(1)
-    scores.view(key_KSD.shape[0], -1, n, s)[..., s - n :].masked_fill_(later, float("-inf"))
-    return scores
+_flash = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
 
 
-def _grouped(x_HND: torch.Tensor, k: int) -> torch.Tensor:
-    """[K, R * N, D]: the queries that read the same keys, together."""
-    return x_HND.reshape(k, -1, x_HND.shape[-1])
+def _with(x: torch.Tensor, term: torch.Tensor | None = None) -> torch.Tensor:
+    """[..., X]: `x` with further columns, so that a product with another adds `term` before it is rounded: the term in
+    pieces of the precision of `x`, or (without a term) ones for the other's pieces."""
+    pieces = 1 if x.dtype == torch.float32 else 3
+    columns = x.new_zeros(*x.shape[:-1], x.shape[-1] + COLUMNS)
+    columns[..., : x.shape[-1]] = x
+    for i in range(pieces):
+        place = columns[..., x.shape[-1] + i]
+        place.copy_(term) if term is not None else place.fill_(1)
+        term = term - place.float() if term is not None else None
+    return columns
 
 
 def _paths(forest: Forest) -> Iterator[tuple[int, tuple[int, ...]]]:
