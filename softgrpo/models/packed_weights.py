@@ -7,13 +7,11 @@ that order. The results are the same, bit for bit.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
-from functools import partial
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 
-Product = Callable[[torch.Tensor], torch.Tensor]
 LARGEST = 4 << 30
 """bytes of weights above which no second copy is made"""
 WORTH_IT = 16
@@ -44,17 +42,47 @@ def product(weight: torch.Tensor, bias: torch.Tensor | None, rows: int) -> Produ
     [[3.0]]
     """
     if weight.device.type == "cpu" and weight.dtype == torch.bfloat16 and _is_possible():
-        packed = torch.ops.mkldnn._reorder_linear_weight(weight.detach(), rows)
-        return partial(_by_packed, packed, bias)
-    return partial(_plain, weight, bias)
+        return PackedProduct(torch.ops.mkldnn._reorder_linear_weight(weight.detach(), rows), bias)
+    return Product(weight, bias)
 
 
-def _by_packed(packed: torch.Tensor, bias: torch.Tensor | None, x: torch.Tensor) -> torch.Tensor:
-    return torch.ops.mkldnn._linear_pointwise(x, packed, bias, "none", [], "")
+class Product:
+    """A product with a weight, and what may follow it at once."""
+
+    def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None) -> None:
+        self.weight, self.bias = weight, bias
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        """x weight^T + bias."""
+        return torch.nn.functional.linear(x, self.weight, self.bias)
+
+    def silu(self, x: torch.Tensor) -> torch.Tensor:
+        """The product through SiLU."""
+        return torch.nn.functional.silu(self(x))
+
+    def times(self, x: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+        """The product times another of its shape, which may be overwritten."""
+        return self(x).mul_(other)
+
+    def plus(self, x: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+        """The product and another of its shape, which may be overwritten."""
+        return self(x).add_(other)
 
 
-def _plain(weight: torch.Tensor, bias: torch.Tensor | None, x: torch.Tensor) -> torch.Tensor:
-    return torch.nn.functional.linear(x, weight, bias)
+class PackedProduct(Product):
+    """By a weight in the processor's own order; what follows costs no further pass."""
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.ops.mkldnn._linear_pointwise(x, self.weight, self.bias, "none", [], "")
+
+    def silu(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.ops.mkldnn._linear_pointwise(x, self.weight, self.bias, "swish", [], "")
+
+    def times(self, x: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+        return torch.ops.mkldnn._linear_pointwise.binary(x, other, self.weight, self.bias, "mul")
+
+    def plus(self, x: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+        return torch.ops.mkldnn._linear_pointwise.binary(x, other, self.weight, self.bias, "add")
 
 
 def _is_possible() -> bool:

@@ -2,8 +2,8 @@
 
 With a handful of rows a model spends as long on its many small operations as on its weights. Decoders of the usual
 shape (Llama, Mistral, Qwen: norm, attention with rotary positions, norm, gated layer) are therefore computed from their
-weights: queries, keys and values are one product, gate and up another. `B` rows, `E` width of the model, `H` heads,
-`K` heads of keys and values, `R` = H / K, `D` width of a head, `V` vocabulary.
+weights: queries, keys and values are one product, and what follows a product is done with it. `B` rows, `E` width of the model, `H` heads,
+`K` heads of keys and values, `C` = 2 K (keys, then values), `D` width of a head, `V` vocabulary.
 """
 
 from __future__ import annotations
@@ -16,7 +16,9 @@ from typing import Any, Protocol
 import torch
 
 from softgrpo.models.attention import attending, refuse, register
+from softgrpo.models.forest import some_tokens
 from softgrpo.models.packed_weights import LARGEST, WORTH_IT, packed_weights, product
+from softgrpo.models.row_attention import plainly
 
 ROWS = "softgrpo_rows"
 
@@ -24,8 +26,8 @@ ROWS = "softgrpo_rows"
 class Rows(Protocol):
     """Whoever keeps the rows' keys and values."""
 
-    def attend(self, layer: int, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
-        """[B, K, R, D] from queries of that shape, scaled and float32, and the new key and value, [B, K, D]."""
+    def attend(self, layer: int, query_BHD: torch.Tensor, new_BCD: torch.Tensor, scale: float) -> torch.Tensor:
+        """[B, H, D] from the queries and the new keys and values."""
 
 
 Step = Callable[[torch.Tensor, torch.Tensor, Rows], torch.Tensor]
@@ -36,7 +38,7 @@ Step = Callable[[torch.Tensor, torch.Tensor, Rows], torch.Tensor]
 def token_step(module: Any, rows: int, *, steps: int) -> Iterator[Step]:
     """The faster way that the model allows, for `steps` steps of `rows` rows. The weights must not change meanwhile,
     and no gradient is computed."""
-    large = sum(p.nbytes for p in module.parameters()) > LARGEST
+    large = module.device.type == "cpu" and sum(p.nbytes for p in module.parameters()) > LARGEST
     if steps >= WORTH_IT and not large and has_usual_shape(module):
         yield LeanStep(module, rows)
     else:
@@ -71,9 +73,9 @@ def rows_attention(
 ) -> tuple[torch.Tensor, None]:
     """[B, 1, H, D] from query [B, H, 1, D], key and value [B, K, 1, D]; the interface of `transformers`."""
     refuse(other)
-    b, h, _, d = query.shape
-    grouped = query[:, :, 0].float().mul_(d**-0.5 if scaling is None else scaling).view(b, key.shape[1], -1, d)
-    return rows.attend(module.layer_idx, grouped, key[:, :, 0], value[:, :, 0]).reshape(b, 1, h, d), None
+    scale = query.shape[-1] ** -0.5 if scaling is None else scaling
+    new_BCD = torch.cat([key, value], 1)[:, :, 0]
+    return rows.attend(module.layer_idx, query[:, :, 0], new_BCD, scale)[:, None], None
 
 
 register(ROWS, rows_attention)
@@ -85,6 +87,7 @@ class LeanStep:
     def __init__(self, module: Any, rows: int) -> None:
         self.decoder = module.get_decoder()
         self.layers = [_Layer(layer, rows) for layer in self.decoder.layers]
+        self.norm = _Norm(self.decoder.norm)
         head = module.get_output_embeddings()
         self.head = product(head.weight, head.bias, rows)
 
@@ -93,62 +96,65 @@ class LeanStep:
         turn = self.layers[0].turn(*self.decoder.rotary_emb(x_BE[:, None], position_B[:, None]))
         for i, layer in enumerate(self.layers):
             x_BE = layer(i, x_BE, turn, rows)
-        return self.head(_normed(self.decoder.norm, x_BE))
+        return self.head(self.norm(x_BE))
 
 
 class _Layer:
     def __init__(self, layer: Any, rows: int) -> None:
         attention, gated = layer.self_attn, layer.mlp
-        self.before, self.between = layer.input_layernorm, layer.post_attention_layernorm
+        self.before, self.between = _Norm(layer.input_layernorm), _Norm(layer.post_attention_layernorm)
         self.d, self.scale = attention.head_dim, attention.scaling
         self.h, self.k = attention.q_proj.out_features // self.d, attention.k_proj.out_features // self.d
-        self.norms = getattr(attention, "q_norm", None), getattr(attention, "k_norm", None)
+        self.norms = [
+            (_Norm(getattr(attention, name)), part)
+            for name, part in (("q_norm", slice(self.h)), ("k_norm", slice(self.h, self.h + self.k)))
+            if hasattr(attention, name)
+        ]
         self.qkv = _together((attention.q_proj, attention.k_proj, attention.v_proj), rows)
-        self.out = product(attention.o_proj.weight, attention.o_proj.bias, rows)
-        self.gate_up = _together((gated.gate_proj, gated.up_proj), rows)
-        self.act = gated.act_fn
-        self.down = product(gated.down_proj.weight, gated.down_proj.bias, rows)
+        self.out, self.gate, self.up, self.down = (
+            product(linear.weight, linear.bias, rows)
+            for linear in (attention.o_proj, gated.gate_proj, gated.up_proj, gated.down_proj)
+        )
 
     def turn(self, cos: torch.Tensor, sin: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """What turns queries (and scales them) and keys, float32 [B, H + K, D] each, from [B, 1, D]; the sines carry
-        the sign with which the other half of a head is added."""
-        half = self.d // 2
-        scale = torch.ones(self.h + self.k, 1, device=cos.device)
-        scale[: self.h] = self.scale
+        """What turns queries and keys, float32 [B, H + K, D] each, from [B, 1, D]; the sines carry the sign with which
+        the other half of a head is added."""
         cos, sin = cos.float(), sin.float()
-        return cos * scale, torch.cat([-sin[..., :half], sin[..., half:]], -1) * scale
+        signed = torch.cat([-sin[..., : self.d // 2], sin[..., self.d // 2 :]], -1)
+        return cos.repeat(1, self.h + self.k, 1), signed.repeat(1, self.h + self.k, 1)
 
     def __call__(self, i: int, x_BE: torch.Tensor, turn: tuple[torch.Tensor, torch.Tensor], rows: Rows) -> torch.Tensor:
-        b = len(x_BE)
-        heads = self.qkv(_normed(self.before, x_BE)).view(b, -1, self.d)
-        turned, value = heads[:, : -self.k], heads[:, -self.k :]
-        for norm, part in zip(self.norms, (slice(-self.k), slice(-self.k, None)), strict=True):
-            if norm is not None:
-                turned[:, part] = _normed(norm, turned[:, part])
-        turned = _turned(turned.float(), *turn)
-        mixed = rows.attend(i, turned[:, : -self.k].view(b, self.k, -1, self.d), turned[:, -self.k :], value)
-        x_BE = self.out(mixed.reshape(b, -1)).add_(x_BE)
-        gate, up = self.gate_up(_normed(self.between, x_BE)).chunk(2, -1)
-        return self.down(self.act(gate).mul_(up)).add_(x_BE)
+        heads = self.qkv(self.before(x_BE)).view(len(x_BE), -1, self.d)
+        for norm, part in self.norms:
+            heads[:, part] = norm(heads[:, part])
+        turned, (cos, signed_sin) = heads[:, : -self.k], turn
+        torch.addcmul(turned * cos, turned.roll(self.d // 2, -1), signed_sin, out=turned)
+        mixed = rows.attend(i, heads[:, : self.h], heads[:, self.h :], self.scale)
+        x_BE = self.out.plus(mixed.flatten(1), x_BE)
+        normed = self.between(x_BE)
+        return self.down.plus(self.up.times(normed, self.gate.silu(normed)), x_BE)
+
+
+class _Norm:
+    """By the root of the mean square, in as few operations as there are."""
+
+    def __init__(self, norm: Any) -> None:
+        size = norm.weight.numel()
+        epsilon = norm.variance_epsilon if hasattr(norm, "variance_epsilon") else norm.eps
+        self.weight = norm.weight.float() * size**0.5
+        self.least = torch.tensor((size * float(epsilon)) ** 0.5, device=norm.weight.device)
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        length = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=torch.float32)
+        return x.div(length.hypot_(self.least)).mul_(self.weight).to(x.dtype)
 
 
 def _together(linears: Any, rows: int) -> Any:
-    """One product for layers that read the same."""
+    """One product for layers that read the same; on a GPU, whose weights are not laid out anew, one after another."""
+    if linears[0].weight.device.type != "cpu":
+        return lambda x: torch.cat([linear(x) for linear in linears], -1)
     bias = None if linears[0].bias is None else torch.cat([x.bias for x in linears])
     return product(torch.cat([x.weight for x in linears]), bias, rows)
-
-
-def _normed(norm: Any, x: torch.Tensor) -> torch.Tensor:
-    return torch.nn.functional.rms_norm(x, x.shape[-1:], norm.weight, _epsilon(norm))
-
-
-def _epsilon(norm: Any) -> float:
-    return float(norm.variance_epsilon if hasattr(norm, "variance_epsilon") else norm.eps)
-
-
-def _turned(x: torch.Tensor, cos: torch.Tensor, signed_sin: torch.Tensor) -> torch.Tensor:
-    """[B, heads, D] with rotary positions, from cosines and sines of that shape."""
-    return torch.addcmul(x * cos, x.roll(x.shape[-1] // 2, -1), signed_sin)
 
 
 FAMILIES = {"llama", "mistral", "qwen2", "qwen3"}
@@ -180,7 +186,7 @@ def _has_usual_parts(module: Any) -> bool:
                 return False
             linears += [attention[name] for name in ATTENTION]
             linears += [getattr(layer.mlp, name) for name in GATED - {"act_fn"}]
-        return all(type(x) is torch.nn.Linear for x in linears)
+        return all(type(x) is torch.nn.Linear for x in linears) and module.config.hidden_act == "silu"
     except (AttributeError, TypeError):
         return False
 
@@ -189,22 +195,24 @@ class _Past:
     """Rows without a prompt, for the measure."""
 
     def __init__(self) -> None:
-        self.kept: dict[int, list[tuple[torch.Tensor, torch.Tensor]]] = {}
+        self.kept: dict[int, list[torch.Tensor]] = {}
 
-    def attend(self, layer: int, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
+    def attend(self, layer: int, query_BHD: torch.Tensor, new_BCD: torch.Tensor, scale: float) -> torch.Tensor:
         kept = self.kept.setdefault(layer, [])
-        kept.append((key.float(), value.float()))
-        keys, values = (torch.stack(x, 2) for x in zip(*kept, strict=True))
-        return ((query @ keys.mT).softmax(-1) @ values).to(value.dtype)
+        kept.append(new_BCD)
+        keys, values = torch.stack(kept, 2).chunk(2, 1)
+        b, h, d = query_BHD.shape
+        out, _ = plainly(query_BHD.view(b, keys.shape[1], -1, d), keys, values, None, scale)
+        return out.view(b, h, d)
 
 
 @torch.no_grad()
 def _measured(module: Any) -> bool:
     try:
         size = module.get_input_embeddings().num_embeddings
-        ids_BT = torch.tensor([[(7 * k + 3 * i) % size for k in range(4)] for i in range(2)], device=module.device)
+        ids_BT = some_tokens(size, 32).view(4, 8).to(module.device)
         whole = module(ids_BT, use_cache=False).logits.float()
-        step, rows = LeanStep(module, 2), _Past()
+        step, rows = LeanStep(module, len(ids_BT)), _Past()
         found = [step(ids_BT[:, t], torch.full_like(ids_BT[:, t], t), rows).float() for t in range(ids_BT.shape[1])]
     except (AttributeError, KeyError, RuntimeError, TypeError, ValueError):
         return False

@@ -79,7 +79,7 @@ def _measured_head(module: Any) -> bool:
         if type(head) is not torch.nn.Linear or head.bias is not None:
             return False
         size = module.get_input_embeddings().num_embeddings
-        ids = torch.tensor([[(7 * k + 3) % size for k in range(8)]], device=module.device)
+        ids = forest.some_tokens(size, 8)[None].to(module.device)
         whole = module(input_ids=ids, use_cache=False).logits.float()
         parts = head(module.get_decoder()(input_ids=ids, use_cache=False).last_hidden_state).float()
     except (AttributeError, RuntimeError, TypeError, ValueError):
@@ -100,8 +100,7 @@ def reads_trees(module: Any, pad_id: int) -> bool:
     if window is not None and getattr(module.config, "use_sliding_window", True):
         return False
     vocabulary = module.get_input_embeddings().num_embeddings
-    prompt = [(7 * k + 3) % vocabulary for k in range(5)]
-    completions = [[(11 * k + i) % vocabulary for k in range(4 + i)] for i in range(3)]
+    prompt, *completions = (x.tolist() for x in forest.some_tokens(vocabulary, 24).split([5, 7, 6, 6]))
     tree = pack_trees([(prompt, completions)])
     plain = pack_padded(prompt, completions, pad_id)
     try:

@@ -38,7 +38,7 @@ def test_logits_behind_every_node_equal_those_of_plain_rows(tiny):
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_node_by_node_is_torchs_own_attention(dtype):
+def test_part_by_part_is_torchs_own_attention(dtype):
     """Forward and backward, grouped queries included, against the kernel that other devices use."""
     generator = torch.Generator().manual_seed(0)
     found = []
@@ -50,7 +50,7 @@ def test_node_by_node_is_torchs_own_attention(dtype):
         if kernel:
             out = forest._by_kernel(q, k, v, GENERATION, 0.3, 0.0)
         else:
-            out = forest._NodeByNode.apply(q[0], k[0], v[0], GENERATION, 0.3)[None]
+            out = forest._PartByPart.apply(q[0], k[0], v[0], GENERATION, 0.3)[None]
         (out * weight.to(kind)).sum().backward()
         found.append([x.double() for x in (out, q.grad, k.grad, v.grad)])
     for a, b in zip(*found, strict=True):

@@ -76,4 +76,4 @@ def test_a_prompt_is_read_once(tiny):
         batch.keep(torch.tensor([0, 1, 3]))
         batch.place([1], [1])
     assert read == [[0, 1]]
-    assert all(keys.shape[0] == 2 for keys, _ in batch.shared.values())
+    assert all(keys.shape[0] == 2 for keys in batch.shared.values())
