@@ -161,11 +161,12 @@ def draw(logits_BV: torch.Tensor, uniform_B: torch.Tensor, temperature: float) -
     (1, -0.6931)
     """
     rows, size = logits_BV.shape
-    scaled_BV = logits_BV.float() - logits_BV.amax(-1, keepdim=True)
-    if temperature not in (0, 1):
-        scaled_BV /= temperature
-    mass_BnK = scaled_BV.new_zeros(rows, -(-size // BLOCK), BLOCK)
-    torch.exp(scaled_BV, out=mass_BnK.view(rows, -1)[:, :size])
+    scale = 1 / temperature if temperature else 1.0
+    top_B1 = logits_BV.amax(-1, keepdim=True).float() * scale
+    mass_BnK = top_B1.new_empty(rows, -(-size // BLOCK), BLOCK)
+    mass_BV = mass_BnK.view(rows, -1)
+    mass_BV[:, size:] = 0
+    torch.add(-top_B1, logits_BV, alpha=scale, out=mass_BV[:, :size]).exp_()
     cdf_Bn = mass_BnK.sum(-1, dtype=torch.float32).double().cumsum(-1)
     if temperature == 0:
         token_B = logits_BV.argmax(-1)
@@ -175,7 +176,8 @@ def draw(logits_BV: torch.Tensor, uniform_B: torch.Tensor, temperature: float) -
         before_B = torch.where(block_B > 0, cdf_Bn[every, block_B - 1], 0.0)
         inside_B, _ = _found(mass_BnK[every, block_B].double().cumsum(-1), point_B - before_B)
         token_B = block_B * BLOCK + inside_B
-    return token_B, scaled_BV.gather(1, token_B[:, None])[:, 0] - cdf_Bn[:, -1].log().float()
+    logit_B = logits_BV.gather(1, token_B[:, None])[:, 0].float() * scale
+    return token_B, logit_B - top_B1[:, 0] - cdf_Bn[:, -1].log().float()
 
 
 def _found(cdf_BX: torch.Tensor, point_B: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from softgrpo.errors import UserError
-from softgrpo.models import forest, loading, prefixes
+from softgrpo.models import forest, lean_states, loading, prefixes
 from softgrpo.models.generation import Drawn, sample
 from softgrpo.models.names import ModelName
 from softgrpo.records import Completion, Message, Sampling
@@ -150,7 +150,7 @@ class HuggingFaceModel:
             return
         for rows, planted in prefixes.forests(sequences, TOKENS_AT_ONCE):
             ends, where = torch.tensor(planted.ends, device=self.device).unique(return_inverse=True)
-            yield rows, forest.logits(self.module, torch.tensor(planted.ids), planted.forest, ends)[where]
+            yield rows, lean_states.logits(self.module, torch.tensor(planted.ids), planted.forest, ends)[where]
 
     def _last_logits_apart(self, sequences: Sequence[Sequence[int]]) -> Iterator[tuple[list[int], torch.Tensor]]:
         """The same for models that read no forests: every sequence whole, padded to the longest."""

@@ -12,8 +12,9 @@ from typing import Any
 
 import torch
 
-from softgrpo.models import forest
+from softgrpo.models import lean_states
 from softgrpo.models.capture import Captured, Record, cuda_graph
+from softgrpo.models.forest import Forest
 from softgrpo.models.row_attention import attend, joined
 from softgrpo.models.token_step import ModuleStep, Step
 
@@ -148,7 +149,7 @@ class SharedRows:
         def keep(layer: int, key_KTD: torch.Tensor, value_KTD: torch.Tensor) -> None:
             parts.setdefault(layer, []).extend(torch.cat([key_KTD, value_KTD]).split(lengths, 1))
 
-        first = forest.logits(self.module, ids_T, forest.Forest.roots(lengths), ends, keep=keep)
+        first = lean_states.logits(self.module, ids_T, Forest.roots(lengths), ends, keep=keep)
         self.first |= dict(zip(batch, first, strict=True))
 
     def _make_room(self, width: int) -> None:

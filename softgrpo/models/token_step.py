@@ -2,8 +2,8 @@
 
 With a handful of rows a model spends as long on its many small operations as on its weights. Decoders of the usual
 shape (Llama, Mistral, Qwen: norm, attention with rotary positions, norm, gated layer) are therefore computed from their
-weights: queries, keys and values are one product, and what follows a product is done with it. `B` rows, `E` width of the model, `H` heads,
-`K` heads of keys and values, `C` = 2 K (keys, then values), `D` width of a head, `V` vocabulary.
+weights: queries, keys and values are one product, and what follows a product is done with it. `B` rows, `E` width of
+the model, `H` heads, `K` heads of keys and values, `C` = 2 K (keys, then values), `D` width of a head, `V` vocabulary.
 """
 
 from __future__ import annotations

@@ -35,11 +35,11 @@ class _Sliced(torch.autograd.Function):
         normaliser_P = torch.full(hidden.shape[:1], float("-inf"), device=hidden.device)
         chosen_N = torch.zeros(target.shape, device=hidden.device)
         for start, rows in _slices(hidden, weight):
-            logits = _logits(hidden, rows, temperature)
+            logits = torch.nn.functional.linear(hidden, rows)
             inside = ((target >= start) & (target < start + len(rows))).nonzero()[:, 0]
-            chosen_N[inside] = logits[predictor[inside], target[inside] - start]
-            top = logits.amax(1, keepdim=True)
-            here = logits.sub_(top).exp_().sum(1).log_() + top[:, 0]
+            chosen_N[inside] = logits[predictor[inside], target[inside] - start].float() / temperature
+            top = logits.amax(1, keepdim=True).float() / temperature
+            here = _less(logits, top, temperature).exp_().sum(1).log_() + top[:, 0]
             normaliser_P = torch.logaddexp(normaliser_P, here)
         ctx.save_for_backward(hidden, weight, predictor, target, normaliser_P)
         ctx.temperature = temperature
@@ -53,7 +53,8 @@ class _Sliced(torch.autograd.Function):
         d_hidden = torch.zeros(hidden.shape, dtype=torch.float32, device=hidden.device)
         d_weight = torch.empty_like(weight) if ctx.needs_input_grad[1] else None
         for start, rows in _slices(hidden, weight):
-            d_logits = _logits(hidden, rows, ctx.temperature).sub_(normaliser[:, None]).exp_().mul_(-grad_P[:, None])
+            logits = torch.nn.functional.linear(hidden, rows)
+            d_logits = _less(logits, normaliser[:, None], ctx.temperature).exp_().mul_(-grad_P[:, None])
             inside = ((target >= start) & (target < start + len(rows))).nonzero()[:, 0]
             d_logits.index_put_((predictor[inside], target[inside] - start), grad_N[inside], accumulate=True)
             d_logits = d_logits.to(hidden.dtype)
@@ -70,6 +71,6 @@ def _slices(hidden: torch.Tensor, weight: torch.Tensor) -> Iterator[tuple[int, t
     return ((start, weight[start : start + size]) for start in range(0, len(weight), size))
 
 
-def _logits(hidden: torch.Tensor, rows: torch.Tensor, temperature: float) -> torch.Tensor:
-    logits = torch.nn.functional.linear(hidden, rows).float()
-    return logits.div_(temperature) if temperature != 1 else logits
+def _less(logits_PV: torch.Tensor, term_P1: torch.Tensor, temperature: float) -> torch.Tensor:
+    """[P, V] float32 logits over the temperature less a term for each row, in one pass."""
+    return torch.add(-term_P1, logits_PV, alpha=1 / temperature)

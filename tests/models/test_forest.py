@@ -50,7 +50,7 @@ def test_part_by_part_is_torchs_own_attention(dtype):
         if kernel:
             out = forest._by_kernel(q, k, v, GENERATION, 0.3, 0.0)
         else:
-            out = forest._PartByPart.apply(q[0], k[0], v[0], GENERATION, 0.3)[None]
+            out = forest._PartByPart.apply(q[0], k[0], v[0], GENERATION, 0.3)[None].transpose(1, 2)
         (out * weight.to(kind)).sum().backward()
         found.append([x.double() for x in (out, q.grad, k.grad, v.grad)])
     for a, b in zip(*found, strict=True):

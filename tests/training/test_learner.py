@@ -235,7 +235,8 @@ def test_gradient_checkpointing_gives_the_same_gradient(tiny):
         learner = learner_for(moved(tiny), tiny.module, tiny.tokenizer, gradient_checkpointing=on)
         learner.gradients(lessons)
         found.append({name: m.grad for name, m in learner.masters.items()})
-    assert all(torch.allclose(found[0][name], found[1][name], atol=1e-6) for name in found[0])
+    for name, gradient in found[0].items():
+        assert (gradient - found[1][name]).norm() < 1e-5 * gradient.norm(), name
 
 
 def test_warm_up_then_constant():
