@@ -52,3 +52,19 @@ def test_the_embedded_model_keeps_the_form_with_an_example_and_an_opening(embedd
     sampling = Sampling(temperature=0.7, max_tokens=80, prefill="<reasoning>\n")
     formed = [sum(strict_format(row[0].text) for row in embedded_model.generate(chats, sampling)) for chats in shots]
     assert formed[0] >= 4 > formed[1]
+
+
+def test_the_packaged_model_goes_every_fast_way(embedded_model):
+    """In the precision it has here: rounding in bfloat16 must not be taken for another architecture."""
+    import copy
+
+    from softgrpo.models import forest, lean_states, token_step
+    from softgrpo.training.forward import has_plain_head
+
+    for module in (embedded_model.module, copy.deepcopy(embedded_model.module).bfloat16()):
+        for name in [name for name in module.__dict__ if name.startswith("_softgrpo")]:
+            del module.__dict__[name]
+        assert forest.reads_forests(module)
+        assert token_step.has_usual_shape(module)
+        assert lean_states.applies(module)
+        assert has_plain_head(module)

@@ -17,7 +17,8 @@ from typing import Any
 
 import torch
 
-ROWS_AT_ONCE = 64
+ROWS_AT_ONCE = {"cpu": 64, "cuda": 128}
+"""by device"""
 BLOCK = 256
 """tokens of the vocabulary that are summed before they are searched"""
 
@@ -62,7 +63,7 @@ def sample(
     generator = torch.Generator().manual_seed(seed)
     uniform_NT = torch.rand(len(prompts) * n, max_tokens, generator=generator, dtype=torch.float64).to(module.device)
     ends = torch.tensor(sorted(end_ids), dtype=torch.long, device=module.device)
-    rows_at_once = rows_at_once or ROWS_AT_ONCE
+    rows_at_once = rows_at_once or ROWS_AT_ONCE.get(module.device.type, 64)
     options: dict[str, Any] = dict(temperature=temperature, ends=ends, rows_at_once=rows_at_once)
     of_row = [p for p in range(len(prompts)) for _ in range(n)]
     groups: dict[int, list[Drawn]] = {}
@@ -136,7 +137,7 @@ def _draw_all(
                     done(prompt, [row(i) for i, p in enumerate(of_row) if p == prompt])
         if not n_running and not waiting:
             break
-        if not waiting and n_running <= 0.8 * len(live_B):  # finished rows leave the batch, a few at a time
+        if not waiting and n_running <= batch.worth_keeping * len(live_B):  # finished rows leave, a few at a time
             kept = running_B.nonzero()[:, 0]
             batch.keep(kept)
             live_B, length_B, token_B, running_B = live_B[kept], length_B[kept], token_B[kept], running_B[kept]

@@ -17,6 +17,8 @@ class PlainRows:
     """Prompts padded on the left, computed once and repeated; no row takes the place of another."""
 
     refills = False
+    worth_keeping = 0.8
+    """share of running rows at which the others leave"""
 
     def __init__(self, module: Any, prompts: Sequence[Sequence[int]], pad_id: int) -> None:
         self.module = module

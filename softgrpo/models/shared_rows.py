@@ -42,6 +42,8 @@ class SharedRows:
         self.module = module
         self.token_step = step or ModuleStep(module)
         self.record = record or (cuda_graph if module.device.type == "cuda" else None)
+        self.worth_keeping = 0.5 if self.record else 0.8
+        """share of running rows at which the others leave; a new shape must be recorded again"""
         self.graph: Captured | None = None
         """of the present shape"""
         self.prompts = prompts

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from softgrpo.config import TrainConfig
+from softgrpo.models.generation import ROWS_AT_ONCE
 
 GIB = 1 << 30
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
@@ -66,7 +67,10 @@ def need(sizes: Sizes, config: TrainConfig, *, bytes_per_weight: int, shared_bas
     tokens = min(step_tokens, max(config.micro_batch_tokens, longest))
     per_layer = 2 * sizes.hidden if config.gradient_checkpointing else 16 * sizes.hidden + 6 * sizes.inner
     activations = tokens * sizes.layers * per_layer * b + tokens * sizes.vocabulary * (b + 12) + tokens**2 * (b + 1)
-    rows = max(config.num_chains * config.prompts_per_step, min(64, config.eval_prompts * config.eval_samples))
+    rows = max(
+        config.num_chains * config.prompts_per_step,
+        min(max(ROWS_AT_ONCE.values()), config.eval_prompts * config.eval_samples),
+    )
     sampling = 2 * rows * longest * sizes.layers * sizes.kv * b + rows * sizes.vocabulary * 12
     return {"weights": weights, "learning": learning, "activations": max(activations, sampling)}
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from softgrpo.models import forest
 from softgrpo.models.forest import Forest
+from softgrpo.models.forest_kernel import together
 from softgrpo.models.prefixes import SHORTEST, forests, plant
 
 GENERATION = Forest(lengths=(3, 2, 4, 1, 5), ancestors=((), (0,), (0, 1), (0,), ()))
@@ -112,3 +113,39 @@ def test_forests_keep_to_a_size_and_lose_nobody():
     assert all(len(planted.ids) <= 30 for _, planted in found)
     for numbers, planted in found:
         assert [planted.ids[end] for end in planted.ends] == [sequences[i][-1] for i in numbers]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_triangles_of_similar_size_share_a_batch(dtype):
+    """Padded, in one piece of the row and not: found again where they were."""
+    batches = together([slice(0, 4), slice(4, 8), slice(8, 11), slice(20, 40), slice(12, 16)])
+    assert [(b.n, len(b.tokens), b.run is not None) for b in batches] == [(1, 20, True), (4, 16, False)]
+    x = torch.randn(2, 40, 3, generator=torch.Generator().manual_seed(0)).to(dtype)
+    back = torch.zeros_like(x)
+    for batch in batches:
+        batch.scatter(batch.gathered(x), back)
+    inside = [*range(11), *range(12, 16), *range(20, 40)]
+    assert torch.equal(back[:, inside], x[:, inside])
+    assert not back[:, [11, *range(16, 20)]].any()
+    blanked = batches[1].blanked(torch.ones(1, 40, 1)).view(4, 4)
+    assert blanked.sum(1).tolist() == [4, 4, 4, 3]
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.lists(st.lists(st.integers(1, 12), min_size=1, max_size=6), min_size=1, max_size=3), st.integers(0, 99))
+def test_any_forest_is_attended_to_as_torch_does(trees, seed):
+    shape = Forest.trees(*trees)
+    generator = torch.Generator().manual_seed(seed)
+    given = [torch.randn(1, h, sum(shape.lengths), 4, generator=generator, dtype=torch.float64) for h in (4, 2, 2)]
+    weight = torch.randn(sum(shape.lengths), 4, 4, generator=generator)
+    found = []
+    for kernel, kind in ((True, torch.float64), (False, torch.float32)):
+        q, k, v = (x.to(kind).detach().clone().requires_grad_() for x in given)
+        if kernel:
+            out = forest._by_kernel(q, k, v, shape, 0.5, 0.0)[0].transpose(0, 1)
+        else:
+            out = forest._PartByPart.apply(q[0], k[0], v[0], shape, 0.5)
+        (out * weight.to(kind)).sum().backward()
+        found.append([x.detach().double() for x in (out, q.grad, k.grad, v.grad)])
+    for a, b in zip(*found, strict=True):
+        assert torch.allclose(a, b, atol=1e-4)
