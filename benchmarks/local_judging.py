@@ -49,13 +49,14 @@ def rooted(model: Any, sequences: Any) -> Any:
     """Every sequence whole, side by side in one row: nothing shared, nothing padded."""
     import torch
 
-    from softgrpo.models import forest
+    from softgrpo.models import lean_states
+    from softgrpo.models.forest import Forest
 
     for start in range(0, len(sequences), 24):
         rows = list(range(start, min(start + 24, len(sequences))))
         lengths = [len(sequences[i]) for i in rows]
         ids = torch.tensor([t for i in rows for t in sequences[i]])
-        yield rows, forest.logits(model.module, ids, forest.Forest.roots(lengths), torch.tensor(lengths).cumsum(0) - 1)
+        yield rows, lean_states.logits(model.module, ids, Forest.roots(lengths), torch.tensor(lengths).cumsum(0) - 1)
 
 
 def main() -> None:

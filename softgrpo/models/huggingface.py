@@ -134,7 +134,7 @@ class HuggingFaceModel:
     def label_logprobs(self, chats: Sequence[Sequence[Message]], labels: Sequence[str]) -> np.ndarray:
         """[B, labels] log-probability that the reply begins with each label (with or without a space before it)."""
         sets = [self._first_tokens(label) for label in labels]
-        prompts = [self.encode_chat(chat) for chat in chats]
+        prompts = encode_chats(self.tokenizer, chats)
         out = np.empty((len(prompts), len(labels)))
         for rows, logits_BV in self._last_logits(prompts):
             logprobs_BV = logits_BV.float().log_softmax(-1)
@@ -211,8 +211,13 @@ def encode_chat(tokenizer: Any, chat: Sequence[Message], prefill: str = "") -> l
 
     A tokenizer without a chat template gets the plain text `role: content`.
     """
+    return encode_chats(tokenizer, [chat], prefill)[0]
+
+
+def encode_chats(tokenizer: Any, chats: Sequence[Sequence[Message]], prefill: str = "") -> list[list[int]]:
+    """The same of many at once, which tokenizers do on all processors."""
     if tokenizer.chat_template:
-        text = tokenizer.apply_chat_template(list(chat), add_generation_prompt=True, tokenize=False)
+        texts = [tokenizer.apply_chat_template(list(c), add_generation_prompt=True, tokenize=False) for c in chats]
     else:
-        text = "".join(f"{m['role']}: {m['content']}\n\n" for m in chat) + "assistant: "
-    return tokenizer.encode(text + prefill, add_special_tokens=False)
+        texts = ["".join(f"{m['role']}: {m['content']}\n\n" for m in chat) + "assistant: " for chat in chats]
+    return tokenizer([text + prefill for text in texts], add_special_tokens=False)["input_ids"] if texts else []

@@ -36,9 +36,9 @@ def _computes_again(module: Any) -> bool:
     return bool(module.is_gradient_checkpointing if known is None else known)
 
 
-def states(module: Any, ids_T: torch.Tensor, row: Forest) -> torch.Tensor:
-    """[T, E] last hidden states of the row of tokens."""
-    return _states(module, ids_T, row, None) if applies(module) else forest.states(module, ids_T, row)
+def states(module: Any, ids_T: torch.Tensor, row: Forest, kept: torch.Tensor) -> torch.Tensor:
+    """[kept, E] last hidden states at some positions of the row of tokens."""
+    return _states(module, ids_T, row, kept, None) if applies(module) else forest.states(module, ids_T, row)[kept]
 
 
 def logits(
@@ -47,21 +47,28 @@ def logits(
     """[kept, V] logits at some positions of the row; `keep` is given each layer's number, keys and values."""
     if not applies(module):
         return forest.logits(module, ids_T, row, kept, keep=keep)
-    return module.get_output_embeddings()(_states(module, ids_T, row, keep)[kept])
+    return module.get_output_embeddings()(_states(module, ids_T, row, kept, keep))
 
 
-def _states(module: Any, ids_T: torch.Tensor, row: Forest, keep: Keep | None) -> torch.Tensor:
+def _states(module: Any, ids_T: torch.Tensor, row: Forest, kept: torch.Tensor, keep: Keep | None) -> torch.Tensor:
     decoder = module.get_decoder()
     x_TE = decoder.embed_tokens(ids_T)
     cos, sin = decoder.rotary_emb(x_TE[None], torch.tensor([row.positions()]))
-    turn = cos[0, :, None].float(), sin[0, :, None].float()
+    half = sin.shape[-1] // 2
+    turn = cos[0, :, None].float(), torch.cat([-sin[..., :half], sin[..., half:]], -1)[0, :, None].float()
     for i, layer in enumerate(decoder.layers):
-        attention = layer.self_attn
+        attention, gated = layer.self_attn, layer.mlp
         heads = _heads(attention, _normed(layer.input_layernorm, x_TE))
         k = attention.k_proj.out_features // attention.head_dim
-        kept = partial(keep, i) if keep else None
-        x_TE = x_TE + attention.o_proj(_Attention.apply(heads, *turn, row, attention.scaling, k, kept))
-        x_TE = x_TE + _gated(layer.mlp, _normed(layer.post_attention_layernorm, x_TE))
+        mixed = _Attention.apply(heads, *turn, row, attention.scaling, k, partial(keep, i) if keep else None)
+        if i == len(decoder.layers) - 1:  # from here on each token is by itself
+            mixed, x_TE = mixed[kept], x_TE[kept]
+        x_TE = _added(x_TE, mixed, attention.o_proj)
+        normed = _normed(layer.post_attention_layernorm, x_TE)
+        if any(x.bias is not None for x in (gated.gate_proj, gated.up_proj, gated.down_proj)):
+            x_TE = x_TE + gated(normed)
+        else:
+            x_TE = _Gated.apply(x_TE, normed, gated.gate_proj.weight, gated.up_proj.weight, gated.down_proj.weight)
     return _normed(decoder.norm, x_TE)
 
 
@@ -81,11 +88,9 @@ def _normed(norm: Any, x_TE: torch.Tensor) -> torch.Tensor:
     return _Norm.apply(x_TE, norm.weight, norm.variance_epsilon if hasattr(norm, "variance_epsilon") else norm.eps)
 
 
-def _gated(gated: Any, x_TE: torch.Tensor) -> torch.Tensor:
-    linears = gated.gate_proj, gated.up_proj, gated.down_proj
-    if any(x.bias is not None for x in linears):
-        return gated(x_TE)
-    return _Gated.apply(x_TE, *(x.weight for x in linears))
+def _added(x_TE: torch.Tensor, inner: torch.Tensor, linear: Any) -> torch.Tensor:
+    """The product added to what it changes."""
+    return torch.addmm(x_TE, inner, linear.weight.T) if linear.bias is None else x_TE + linear(inner)
 
 
 class _Norm(torch.autograd.Function):
@@ -120,14 +125,17 @@ class _Attention(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, heads: Any, cos: Any, sin: Any, row: Forest, scale: float, k: int, keep: Any) -> torch.Tensor:
-        """[T, H D] from [T, A, D], cosines and sines [T, 1, D]; `keep` is given keys and values [K, T, D]."""
+        """[T, H D] from [T, A, D], cosines and sines [T, 1, D] (the sines with the sign with which the other half of a
+        head is added); `keep` is given keys and values [K, T, D]."""
         t, a, d = heads.shape
         n = a - k  # queries and keys
-        turned = torch.empty_like(heads[:, :n])
-        for rows in _rows(turned):
-            torch.addcmul(heads[rows, :n] * cos[rows], _half_turned(heads[rows, :n]), sin[rows], out=turned[rows])
-        query_KTRD = turned[:, : n - k].view(t, k, -1, d).transpose(0, 1).contiguous()
-        key, value = (x.transpose(0, 1) for x in (turned[:, n - k :], heads[:, n:]))
+        query_KTRD, key = heads.new_empty(k, t, n // k - 1, d), heads.new_empty(k, t, d)
+        query_TKRD, value = query_KTRD.transpose(0, 1), heads[:, n:].transpose(0, 1)
+        for rows in _rows(heads):
+            plain = heads[rows, :n]
+            turned = torch.addcmul(plain * cos[rows], plain.roll(d // 2, -1), sin[rows])
+            query_TKRD[rows] = turned[:, : n - k].view(len(turned), k, -1, d)
+            key[:, rows] = turned[:, n - k :].transpose(0, 1)
         if keep:
             keep(key, value)
         out, normaliser = forest_kernel.forward(query_KTRD, key, value, row.parts, scale)
@@ -146,28 +154,22 @@ class _Attention(torch.autograd.Function):
         by_token = d_query.transpose(0, 1), d_key.transpose(0, 1)
         for rows in _rows(d_heads):
             d_turned = torch.cat([by_token[0][rows].flatten(1, 2), by_token[1][rows]], 1)
-            back = _half_turned(d_turned * sin[rows], back=True)
+            back = (d_turned * sin[rows]).roll(d // 2, -1)
             torch.addcmul(back, d_turned, cos[rows], out=d_heads[rows, : k * r + k])
         return d_heads, *[None] * 6
 
 
-def _half_turned(x: torch.Tensor, *, back: bool = False) -> torch.Tensor:
-    """(a, b) becomes (-b, a), and back: the halves of each head."""
-    a, b = x.chunk(2, -1)
-    return torch.cat([b, -a] if back else [-b, a], -1)
-
-
 class _Gated(torch.autograd.Function):
-    """down(silu(gate(x)) up(x))."""
+    """before + down(silu(gate(x)) up(x))."""
 
     @staticmethod
-    def forward(ctx: Any, x: Any, gate_IE: Any, up_IE: Any, down_EI: Any) -> torch.Tensor:
+    def forward(ctx: Any, before: Any, x: Any, gate_IE: Any, up_IE: Any, down_EI: Any) -> torch.Tensor:
         gate_TI, up_TI = x @ gate_IE.T, x @ up_IE.T
         inner_TI = torch.empty_like(gate_TI)
         for rows in _rows(inner_TI):
             torch.mul(torch.nn.functional.silu(gate_TI[rows]), up_TI[rows], out=inner_TI[rows])
         ctx.save_for_backward(x, gate_TI, up_TI, gate_IE, up_IE, down_EI)
-        return inner_TI @ down_EI.T
+        return torch.addmm(before, inner_TI, down_EI.T)
 
     @staticmethod
     def backward(ctx: Any, *grads: torch.Tensor) -> Any:
@@ -180,7 +182,7 @@ class _Gated(torch.autograd.Function):
             d_gate_TI[rows] = torch.ops.aten.silu_backward(d_inner_TI[rows] * up_TI[rows], gate_TI[rows])
             d_inner_TI[rows] *= active  # from here on the gradient of `up`
         d_x = torch.addmm(d_gate_TI @ gate_IE, d_inner_TI, up_IE)
-        return d_x, d_gate_TI.T @ x, d_inner_TI.T @ x, grads[0].T @ inner_TI
+        return grads[0], d_x, d_gate_TI.T @ x, d_inner_TI.T @ x, grads[0].T @ inner_TI
 
 
 def _rows(x: torch.Tensor) -> Iterator[slice]:

@@ -43,7 +43,7 @@ def _states(module: Any, packed: Packed) -> torch.Tensor:
     """[B * K, hidden] last hidden states at the kept positions."""
     kept = packed.kept.to(module.device)
     if packed.trees and forest.reads_forests(module):
-        return lean_states.states(module, packed.input_ids[0], forest.Forest.trees(*packed.trees))[kept]
+        return lean_states.states(module, packed.input_ids[0], forest.Forest.trees(*packed.trees), kept)
     return _run(module.get_decoder(), packed).last_hidden_state[:, kept].flatten(0, 1)
 
 
