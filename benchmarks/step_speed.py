@@ -166,7 +166,7 @@ def add_common(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--tokens", type=int, default=96, help="new tokens of a completion")
     parser.add_argument("--length", type=int, default=185, help="tokens of a prompt")
     parser.add_argument("--steps", type=int, default=2, help="steps of each process after its warm-up")
-    parser.add_argument("--warm", type=int, default=1, help="steps before")
+    parser.add_argument("--warm", type=int, default=2, help="steps before")
     parser.add_argument("--rounds", type=int, default=3, help="processes of each side, in turn")
     parser.add_argument("--threads", type=int, default=0, help="threads (0: torch's own choice)")
 
