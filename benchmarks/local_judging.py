@@ -49,8 +49,8 @@ def rooted(model: Any, sequences: Any) -> Any:
     """Every sequence whole, side by side in one row: nothing shared, nothing padded."""
     import torch
 
-    from softgrpo.models import lean_states
-    from softgrpo.models.forest import Forest
+    from softgrpo.models.local import lean_states
+    from softgrpo.models.local.forest import Forest
 
     for start in range(0, len(sequences), 24):
         rows = list(range(start, min(start + 24, len(sequences))))

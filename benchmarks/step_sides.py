@@ -220,7 +220,7 @@ def trl_batch(
     trainer: Any, prompts: list[list[int]], completions: list[list[list[int]]], advantages: list[list[float]]
 ) -> dict[str, Any]:
     """What TRL's loss is computed from: prompts padded on the left, completions on the right."""
-    from softgrpo.models.plain_rows import left_padded
+    from softgrpo.models.local.plain_rows import left_padded
 
     pad = trainer.processing_class.pad_token_id
     trainer.current_gradient_accumulation_steps = 1

@@ -17,11 +17,11 @@ import step_sides
 import torch
 from step_speed import about, add_common, spread
 
-from softgrpo.models.generation import draw
 from softgrpo.models.huggingface import encode_chat
-from softgrpo.models.packed_weights import packed_weights
-from softgrpo.models.shared_rows import SharedRows
-from softgrpo.models.token_step import LeanStep, ModuleStep
+from softgrpo.models.local.generation import draw
+from softgrpo.models.local.packed_weights import packed_weights
+from softgrpo.models.local.shared_rows import SharedRows
+from softgrpo.models.local.token_step import LeanStep, ModuleStep
 from softgrpo.training.memory import keep_freed
 
 OUTPUT = Path(__file__).with_suffix(".json")

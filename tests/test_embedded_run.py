@@ -58,7 +58,7 @@ def test_the_packaged_model_goes_every_fast_way(embedded_model):
     """In the precision it has here: rounding in bfloat16 must not be taken for another architecture."""
     import copy
 
-    from softgrpo.models import forest, lean_states, token_step
+    from softgrpo.models.local import forest, lean_states, token_step
     from softgrpo.training.forward import has_plain_head
 
     for module in (embedded_model.module, copy.deepcopy(embedded_model.module).bfloat16()):

@@ -14,8 +14,9 @@ import numpy as np
 import torch
 
 from softgrpo.errors import UserError
-from softgrpo.models import forest, lean_states, loading, prefixes
-from softgrpo.models.generation import Drawn, sample
+from softgrpo.models import loading
+from softgrpo.models.local import forest, lean_states, prefixes
+from softgrpo.models.local.generation import Drawn, sample
 from softgrpo.models.names import ModelName
 from softgrpo.records import Completion, Message, Sampling
 

@@ -14,8 +14,8 @@ from typing import Any
 import torch
 
 from softgrpo.grpo.tree import Packed, pack_padded, pack_trees
-from softgrpo.models import forest, lean_states
-from softgrpo.models.attention import attending
+from softgrpo.models.local import forest, lean_states
+from softgrpo.models.local.attention import attending
 from softgrpo.training.vocabulary import sliced_logprobs
 
 

@@ -13,7 +13,7 @@ import torch
 
 from softgrpo.grpo.loss import policy_loss, token_weights
 from softgrpo.grpo.tree import Packed, pack_padded, pack_trees
-from softgrpo.models.forest import reads_forests
+from softgrpo.models.local.forest import reads_forests
 from softgrpo.records import Completion, Lesson, UpdateReport
 from softgrpo.training.forward import backward, reads_trees, token_logprobs
 from softgrpo.training.policy import Policy

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from softgrpo.config import TrainConfig
-from softgrpo.models.generation import ROWS_AT_ONCE
+from softgrpo.models.local.generation import ROWS_AT_ONCE
 
 GIB = 1 << 30
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3

@@ -35,7 +35,7 @@ def test_completions_hold_the_prefill_but_not_its_tokens(tiny):
 
 
 def test_batches_do_not_change_the_answers(tiny, monkeypatch):
-    from softgrpo.models import generation
+    from softgrpo.models.local import generation
 
     chats = [[{"role": "user", "content": f"w{i} " * (i + 1)}] for i in range(5)]
     likely = tiny.generate(chats, Sampling(n=2, max_tokens=6, temperature=0))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from transformers import DynamicCache
 
-from softgrpo.models.roomy_cache import ROOM, RoomyLayer, roomy_cache
+from softgrpo.models.local.roomy_cache import ROOM, RoomyLayer, roomy_cache
 
 
 def test_same_keys_after_growing_repeating_and_selecting(tiny):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from softgrpo.models.generation import draw, sample
+from softgrpo.models.local.generation import draw, sample
 
 
 def run(tiny, prompts, n=1, seed=0, **options):
@@ -49,7 +49,7 @@ def test_a_prompt_is_answered_alike_alone_and_beside_a_longer_one(tiny):
 
 @pytest.mark.parametrize("reads", [True, False])
 def test_a_group_is_told_of_when_its_last_row_has_ended(tiny, monkeypatch, reads):
-    monkeypatch.setattr("softgrpo.models.forest.reads_forests", lambda module: reads)
+    monkeypatch.setattr("softgrpo.models.local.forest.reads_forests", lambda module: reads)
     prompts = [[4, 9, 10], [4, 7, 8, 11, 20, 5], [4, 4, 9]]
     ends = tiny.end_ids | set(range(20, 60))
     told = []

@@ -6,7 +6,7 @@ import copy
 
 import torch
 
-from softgrpo.models import packed_weights as packing
+from softgrpo.models.local import packed_weights as packing
 
 
 def test_same_logits_and_nothing_left_behind(tiny):

@@ -12,11 +12,11 @@ from typing import Any
 
 import torch
 
-from softgrpo.models import lean_states
-from softgrpo.models.capture import Captured, Record, cuda_graph
-from softgrpo.models.forest import Forest
-from softgrpo.models.row_attention import attend, joined
-from softgrpo.models.token_step import ModuleStep, Step
+from softgrpo.models.local import lean_states
+from softgrpo.models.local.capture import Captured, Record, cuda_graph
+from softgrpo.models.local.forest import Forest
+from softgrpo.models.local.row_attention import attend, joined
+from softgrpo.models.local.token_step import ModuleStep, Step
 
 ROOM = 64
 """tokens for which room is made at first; then twice as many each time"""

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from softgrpo.models.roomy_cache import roomy_cache
+from softgrpo.models.local.roomy_cache import roomy_cache
 
 
 class PlainRows:

@@ -6,11 +6,11 @@ import pytest
 import torch
 import transformers
 
-from softgrpo.models import token_step
-from softgrpo.models.generation import sample
-from softgrpo.models.packed_weights import WORTH_IT
-from softgrpo.models.shared_rows import SharedRows
-from softgrpo.models.token_step import LeanStep, ModuleStep, has_usual_shape
+from softgrpo.models.local import token_step
+from softgrpo.models.local.generation import sample
+from softgrpo.models.local.packed_weights import WORTH_IT
+from softgrpo.models.local.shared_rows import SharedRows
+from softgrpo.models.local.token_step import LeanStep, ModuleStep, has_usual_shape
 from softgrpo.training import policy as policies
 
 PROMPTS = [[4, 9, 10], [4, 7, 8, 11, 20, 5]]

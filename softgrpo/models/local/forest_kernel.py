@@ -17,7 +17,7 @@ from itertools import pairwise
 
 import torch
 
-from softgrpo.models.row_attention import flash
+from softgrpo.models.local.row_attention import flash
 
 COLUMNS = 32
 """zeros included: processors multiply in tiles of this width"""

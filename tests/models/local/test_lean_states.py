@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from softgrpo.models import forest, lean_states
-from softgrpo.models.forest import Forest
+from softgrpo.models.local import forest, lean_states
+from softgrpo.models.local.forest import Forest
 from softgrpo.training import policy as policies
-from tests.models.test_token_step import build
+from tests.models.local.test_token_step import build
 
 ROW = Forest(lengths=(5, 3, 4, 1, 2, 6), ancestors=((), (0,), (0, 1), (0,), (), (4,)))
 IDS = torch.randint(6, 40, (sum(ROW.lengths),), generator=torch.Generator().manual_seed(1))

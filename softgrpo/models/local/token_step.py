@@ -15,10 +15,10 @@ from typing import Any, Protocol
 
 import torch
 
-from softgrpo.models.attention import attending, refuse, register
-from softgrpo.models.forest import some_tokens
-from softgrpo.models.packed_weights import LARGEST, WORTH_IT, packed_weights, product
-from softgrpo.models.row_attention import plainly
+from softgrpo.models.local.attention import attending, refuse, register
+from softgrpo.models.local.forest import some_tokens
+from softgrpo.models.local.packed_weights import LARGEST, WORTH_IT, packed_weights, product
+from softgrpo.models.local.row_attention import plainly
 
 ROWS = "softgrpo_rows"
 

@@ -15,9 +15,9 @@ from typing import Any
 
 import torch
 
-from softgrpo.models import forest, forest_kernel
-from softgrpo.models.forest import Forest, Keep
-from softgrpo.models.token_step import has_usual_shape
+from softgrpo.models.local import forest, forest_kernel
+from softgrpo.models.local.forest import Forest, Keep
+from softgrpo.models.local.token_step import has_usual_shape
 
 BYTES_AT_ONCE = 1 << 20
 """of float32 of one array, so that a handful of arrays stays in a cache"""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from softgrpo.models.forest import Forest
+from softgrpo.models.local.forest import Forest
 
 SHORTEST = 8
 """tokens that sequences must share to share a node; shorter ones are cheaper to repeat"""

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from softgrpo.models import generation, shared_rows
-from softgrpo.models.capture import Captured
-from softgrpo.models.shared_rows import ROOM, SharedRows
-from softgrpo.models.token_step import LeanStep, ModuleStep
+from softgrpo.models.local import generation, shared_rows
+from softgrpo.models.local.capture import Captured
+from softgrpo.models.local.shared_rows import ROOM, SharedRows
+from softgrpo.models.local.token_step import LeanStep, ModuleStep
 from tests.fakes.recorded_ops import Recorder
 
 PROMPTS = [[4, 9, 10], [4, 7, 8, 11, 20, 5], [5, 5]]

@@ -55,10 +55,10 @@ def sample(
 
     `on_group` hears of each prompt's rows when the last of them has ended.
     """
-    from softgrpo.models.forest import reads_forests
-    from softgrpo.models.plain_rows import PlainRows
-    from softgrpo.models.shared_rows import SharedRows
-    from softgrpo.models.token_step import token_step
+    from softgrpo.models.local.forest import reads_forests
+    from softgrpo.models.local.plain_rows import PlainRows
+    from softgrpo.models.local.shared_rows import SharedRows
+    from softgrpo.models.local.token_step import token_step
 
     generator = torch.Generator().manual_seed(seed)
     uniform_NT = torch.rand(len(prompts) * n, max_tokens, generator=generator, dtype=torch.float64).to(module.device)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from softgrpo.models.plain_rows import PlainRows
-from softgrpo.models.shared_rows import ROOM, SharedRows
+from softgrpo.models.local.plain_rows import PlainRows
+from softgrpo.models.local.shared_rows import ROOM, SharedRows
 
 PROMPTS = [[4, 9, 10], [4, 7, 8, 11, 20, 5], [5, 5]]
 

@@ -16,9 +16,9 @@ from typing import Any
 import torch
 from torch.nn.attention.bias import causal_lower_right
 
-from softgrpo.models import forest_kernel
-from softgrpo.models.attention import attending, refuse, register
-from softgrpo.models.forest_kernel import Parts, Rectangle, together
+from softgrpo.models.local import forest_kernel
+from softgrpo.models.local.attention import attending, refuse, register
+from softgrpo.models.local.forest_kernel import Parts, Rectangle, together
 
 FOREST = "softgrpo_forest"
 Keep = Callable[[int, torch.Tensor, torch.Tensor], None]

@@ -9,10 +9,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from softgrpo.models import forest
-from softgrpo.models.forest import Forest
-from softgrpo.models.forest_kernel import together
-from softgrpo.models.prefixes import SHORTEST, forests, plant
+from softgrpo.models.local import forest
+from softgrpo.models.local.forest import Forest
+from softgrpo.models.local.forest_kernel import together
+from softgrpo.models.local.prefixes import SHORTEST, forests, plant
 
 GENERATION = Forest(lengths=(3, 2, 4, 1, 5), ancestors=((), (0,), (0, 1), (0,), ()))
 """a root, its child, a grandchild, another child, another root"""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from softgrpo.models.row_attention import attend, joined, plainly
+from softgrpo.models.local.row_attention import attend, joined, plainly
 
 
 def given(seed: int = 0):
