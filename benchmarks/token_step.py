@@ -46,9 +46,8 @@ def steps(args: argparse.Namespace, module: Any, prompts: list[list[int]], step:
     running, uniform = torch.ones(n, dtype=torch.bool), torch.rand(n, args.tokens, dtype=torch.float64)
     found: dict[str, list[float]] = {"step": [], "attention": [], "draw": []}
     config = module.config
-    k, d, r = config.num_key_value_heads, config.head_dim, config.num_attention_heads // config.num_key_value_heads
-    query, key = torch.randn(n, k, r, d), torch.randn(n, k, d)
-    value = key.to(module.dtype)
+    shape = config.num_attention_heads, 2 * config.num_key_value_heads
+    query, new = (torch.randn(n, heads, config.head_dim).to(module.dtype) for heads in shape)
     for t in range(args.tokens - 1):
         token, _ = draw(logits, uniform[:, t], step_sides.TEMPERATURE)
         began = time.perf_counter()
@@ -56,11 +55,11 @@ def steps(args: argparse.Namespace, module: Any, prompts: list[list[int]], step:
         if t >= args.tokens - 1 - LAST:
             found["step"].append((time.perf_counter() - began) * 1e3)
             found["draw"] += milliseconds(lambda logits=logits, t=t: draw(logits, uniform[:, t], 0.9))
-    rows.lengths_B -= 1  # the last place again, so that there is room
+    rows.lengths_B -= 1  # the last place again
 
     def attend() -> None:
         for layer in range(config.num_hidden_layers):
-            rows.attend(layer, query, key, value)
+            rows.attend(layer, query, new, config.head_dim**-0.5)
 
     found["attention"] += milliseconds(attend, 5)
     return found
@@ -70,9 +69,8 @@ def products(step: LeanStep, rows: int) -> None:
     """Every product with weights of one step."""
     dtype = step.decoder.embed_tokens.weight.dtype
     wide = torch.zeros(rows, step.decoder.config.hidden_size, dtype=dtype)
-    inner = torch.zeros(rows, step.decoder.config.intermediate_size, dtype=dtype)
     for layer in step.layers:
-        layer.qkv(wide), layer.out(wide), layer.gate_up(wide), layer.down(inner)
+        layer.qkv(wide), layer.out.plus(wide, wide), layer.down.plus(layer.up.times(wide, layer.gate.silu(wide)), wide)
     step.head(wide)
 
 
