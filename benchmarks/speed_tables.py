@@ -63,6 +63,20 @@ def judging(found: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def token(found: dict[str, Any]) -> str:
+    """Milliseconds of a token of every row, and of its parts alone."""
+    words = {
+        "lean": "from the weights",
+        "products": "its products with weights, alone",
+        "attention": "its attention, alone",
+        "module": "by the model's own layers",
+        "draw": "drawing the tokens",
+    }
+    lines = [f"| a token of {found['rows']} rows | ms |", "|---|---|"]
+    lines += [f"| {said} | {ranged(found['milliseconds'][name])} |" for name, said in words.items()]
+    return "\n".join(lines)
+
+
 def memory(found: dict[str, Any]) -> str:
     """Peak of learning beyond weights, gradients and optimizer."""
     ours, trl = (ranged(found["megabytes"][side], 0) for side in ("ours", "trl_bf16"))
@@ -85,6 +99,7 @@ def overlap(found: dict[str, Any]) -> str:
 TABLES = {
     "step": ("step_speed", step),
     "growth": ("step_speed", growth),
+    "token": ("token_step", token),
     "judging": ("local_judging", judging),
     "memory": ("learning_memory", memory),
     "overlap": ("overlap", overlap),
