@@ -71,7 +71,11 @@ def main() -> None:
 
     from softgrpo.judging.log_odds_judge import LogOddsJudge
     from softgrpo.model_interface import load_local
+    from softgrpo.models.huggingface import TOKENS_AT_ONCE
+    from softgrpo.models.local import prefixes
+    from softgrpo.training.memory import keep_freed
 
+    keep_freed()
     if args.threads:
         torch.set_num_threads(args.threads)
     model = load_local("embedded", dtype=args.dtype)
@@ -82,6 +86,10 @@ def main() -> None:
         "whole": lambda sequences: rooted(model, sequences),
         "whole_padded": model._last_logits_apart,
     }
+    sequences: list[list[int]] = []
+    model._last_logits = lambda given: (sequences.extend(given), ways["shared"](given))[1]
+    judge.judge([met])  # warms up
+    shared_tokens = sum(len(planted.ids) for _, planted in prefixes.forests(sequences, TOKENS_AT_ONCE))
     rates: dict[str, list[float]] = {name: [] for name in ways}
     odds: dict[str, np.ndarray] = {}
     for _ in range(args.rounds):
@@ -95,6 +103,7 @@ def main() -> None:
             print(name, [round(r, 2) for r in rates[name]], flush=True)
     record = {
         "n_matches": len(met.matches),
+        "tokens": {"whole": sum(len(s) for s in sequences), "shared": shared_tokens},
         "matches_per_second": {name: step_speed.spread(values) for name, values in rates.items()},
         "times_as_fast_as": {
             name: step_speed.spread([a / b for a, b in zip(rates["shared"], rates[name], strict=True)])

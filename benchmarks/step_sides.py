@@ -16,6 +16,7 @@ import torch
 
 TEMPERATURE = 0.9
 FILLER = "Weigh what it costs, whom it helps, who has to bear it, and what the other side would say to that. "
+LARGEST_BATCH = 32
 TRL_SIDES = {
     "trl_bf16": dict(dtype="bfloat16", attention="sdpa"),
     "trl_bf16_eager": dict(dtype="bfloat16", attention="eager"),
@@ -125,8 +126,8 @@ def trl_trainer(
     reward: Any = free_reward,
     least: int | None = None,
 ) -> Any:
-    """A `GRPOTrainer` with the same model and reward. One batch holds all completions of a step; `least` tokens are
-    drawn (by default as many as may be)."""
+    """A `GRPOTrainer` with the same model and reward. All completions of a step are drawn together and learned from in
+    batches of up to 32, since 64 take more than 24 GiB; `least` tokens are drawn (by default as many as may be)."""
     from datasets import Dataset
     from trl import GRPOConfig, GRPOTrainer
 
@@ -138,8 +139,8 @@ def trl_trainer(
 
     config = GRPOConfig(
         output_dir=tempfile.mkdtemp(),
-        per_device_train_batch_size=group * len(asked),
-        gradient_accumulation_steps=1,
+        per_device_train_batch_size=min(group * len(asked), LARGEST_BATCH),
+        gradient_accumulation_steps=-(-group * len(asked) // LARGEST_BATCH),
         num_generations=group,
         max_completion_length=tokens,
         temperature=TEMPERATURE,

@@ -207,7 +207,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     add_common(parser)
     parser.add_argument("--growth_rounds", type=int, default=1, help="steps of each side at each size")
-    parser.add_argument("--growth", action="store_true", help="the growth alone, added to the record")
+    parser.add_argument("--growth", action="store_true", help="only sizes that the record lacks")
     parser.add_argument("--quick", action="store_true", help="one round of a small step, and no growth")
     parser.add_argument("--worker", help=argparse.SUPPRESS)
     args = parser.parse_args()
@@ -229,16 +229,16 @@ def main() -> None:
 
 
 def grow(args: argparse.Namespace) -> None:
-    """Other sizes of group and prompt, added to the record one by one."""
+    """Other sizes of group and prompt, added to the record one by one; those that are there stay."""
     record = json.loads(OUTPUT.read_text(encoding="utf8"))
     sides = ["ours", record["main"]["best_of_trl"]]
     for name, flag, sizes in (("by_prompt", "length", LENGTHS), ("by_group", "group", GROUPS)):
-        record[name] = {}
-        for size in sizes:
+        known = record.setdefault(name, {})
+        for size in (size for size in sizes if str(size) not in known):
             changed = argparse.Namespace(**(vars(args) | {flag: size, "steps": 1}))
             is_main = size == getattr(args, flag)
-            record[name][str(size)] = record["main"] if is_main else compare(changed, sides, args.growth_rounds)
-            print_table(record[name][str(size)])
+            known[str(size)] = record["main"] if is_main else compare(changed, sides, args.growth_rounds)
+            print_table(known[str(size)])
             write(record)
 
 
