@@ -193,7 +193,7 @@ def _by_kernel(
 
 
 class _PartByPart(torch.autograd.Function):
-    """On processors several times as fast as torch's kernel; gradient-checked against it."""
+    """By `forest_kernel`, on processors."""
 
     @staticmethod
     def forward(ctx: Any, query: Any, key: Any, value: Any, forest: Forest, scale: float) -> torch.Tensor:
