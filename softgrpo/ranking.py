@@ -11,6 +11,7 @@ from typing import cast
 import numpy as np
 
 from softgrpo.errors import UserError
+from softgrpo.grpo.advantages import estimated_reliability
 from softgrpo.judging.callable_judge import CallableJudge, Compare
 from softgrpo.judging.judge import load_judge
 from softgrpo.judging.ledger import Ledger
@@ -38,8 +39,14 @@ class Ranking:
 
     @property
     def stderrs(self) -> np.ndarray:
-        """[G] standard error of each score."""
+        """[G] standard error of each score: how far another hearing of the same judge would move it."""
         return self.standing.stderrs
+
+    @property
+    def reliability(self) -> float:
+        """Share of the scores' variance that is no noise of the judge, as estimated: 1 of a judge that says the same in
+        both orders, about 0 (above or below) of one that guesses; NaN where it cannot be told."""
+        return estimated_reliability(self.scores, self.stderrs)
 
     @property
     def position_bias(self) -> float:

@@ -30,7 +30,7 @@ KNOWS = {
     "judging": NOUNS | {"budget", "model_interface", "models", "tournament"},
     "estimate": PLAIN | {"budget", "judging", "models", "tasks", "tournament"},
     "evaluator": NOUNS | {"judging", "rewards", "streams", "tasks", "tournament"},
-    "ranking": NOUNS | {"judging", "tournament"},
+    "ranking": NOUNS | {"grpo", "judging", "tournament"},
     "auditing": PLAIN | {"budget", "judging", "model_interface", "models", "tasks", "tournament"},
     "reporting": PLAIN,
     "training": PLAIN

@@ -32,21 +32,31 @@ def advantages(rewards_G: np.ndarray, *, scale: bool = True, stderrs_G: np.ndarr
 def reliability(rewards_G: np.ndarray, stderrs_G: np.ndarray) -> float:
     """Share of the rewards' variance that is not noise, in [0, 1] (Kelley, 1927: true over observed variance).
 
-    Rewards without a known error are left out; where no error is known, the reliability is 1: nothing is known against
-    them.
+    Where no error is known it is 1: nothing is known against the rewards.
 
     >>> reliability(np.array([1.0, 0.0, -1.0]), np.array([0.5, 0.5, 0.5]))
-    0.75
+    0.625
     >>> reliability(np.array([0.1, 0.0, -0.1]), np.array([0.5, 0.5, 0.5]))
     0.0
     """
+    share = estimated_reliability(rewards_G, stderrs_G)
+    return 1.0 if np.isnan(share) else float(np.clip(share, 0.0, 1.0))
+
+
+def estimated_reliability(rewards_G: np.ndarray, stderrs_G: np.ndarray) -> float:
+    """The same without bounds, so that its mean over groups is right: of a judge that guesses it is 0 on average, and
+    as often below as above. NaN where no error is known.
+
+    What one text gains in a tournament the others lose: the errors of a group add up to zero, and their squares stand
+    for one less than there are. Rewards without a known error are left out; rewards that are all equal have none.
+    """
     known = np.isfinite(rewards_G) & np.isfinite(stderrs_G)
     if known.sum() < 2:
-        return 1.0
+        return float("nan")
     variance = float(rewards_G[known].var(ddof=1))
     if variance <= 0:
         return 0.0
-    return float(np.clip(1 - (stderrs_G[known] ** 2).mean() / variance, 0.0, 1.0))
+    return 1 - float((stderrs_G[known] ** 2).sum()) / (int(known.sum()) - 1) / variance
 
 
 def is_flat(rewards_G: np.ndarray) -> bool:

@@ -42,7 +42,7 @@ def step_metrics(
         "n_matches": sum(v.how not in ("forfeit", "undelivered") for s in scored for v in s.verdicts),
         "n_cyclic_triads": sum(st.n_cyclic_triads for st in standings),
         "position_bias": _mean(np.array([st.position_bias for st in standings])),
-        "reliability": _mean(np.array([lesson.reliability for lesson in lessons])),
+        "reliability": pooled([lesson.reliability for lesson in lessons], [s.rewards for s in scored]),
         "sampled_logprob_mean": _mean(np.array([x for c in completions for x in c.logprobs])),
     }
     if update:
@@ -93,6 +93,17 @@ def verdict_line(verdict: Verdict) -> dict[str, Any]:
         "failure": verdict.failure,
         **({} if verdict.mass is None else {"mass": verdict.mass}),
     }
+
+
+def pooled(reliabilities: Sequence[float], rewards: Sequence[np.ndarray]) -> float:
+    """One reliability of several groups, each of whose rewards [G] counts by its variance; NaN where none is known.
+
+    >>> round(pooled([1.0, -1.0, float("nan")], [np.array([0.0, 2.0]), np.array([0.0, 1.0]), np.array([0.0, 9.0])]), 3)
+    0.6
+    """
+    variances = np.array([r[np.isfinite(r)].var(ddof=1) if np.isfinite(r).sum() > 1 else 0.0 for r in rewards])
+    weights = np.where(np.isfinite(reliabilities), variances, 0.0)
+    return float(np.nansum(weights * reliabilities) / weights.sum()) if weights.sum() > 0 else float("nan")
 
 
 def _mean(values: np.ndarray) -> float:

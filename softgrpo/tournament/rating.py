@@ -11,6 +11,7 @@ import numpy as np
 from softgrpo.records import Standing, Verdict
 from softgrpo.tournament.bias import Bias, fitted, learned
 from softgrpo.tournament.bradley_terry import CLIP, games, win_probabilities, win_slopes
+from softgrpo.tournament.noise import HARD, score_stderrs
 
 __all__ = [
     "CLIP",
@@ -27,8 +28,6 @@ __all__ = [
 ]
 
 RATINGS = ("win_share", "bradley_terry")
-HARD = frozenset({"text", "json", "votes", "forfeit"})
-"""verdicts that name a winner, or count who did, rather than give a probability"""
 UNASKED = frozenset({"forfeit", "undelivered"})
 """outcomes and failures of which no judge knows"""
 
@@ -85,7 +84,7 @@ def win_shares(n_players: int, verdicts: Sequence[Verdict], *, min_share: float 
     """The seed's standing: 1.5 * (2 * mean p - 1) over the opponents a player was judged against.
 
     With hard verdicts this is 1.5 * (wins - losses) / (G - 1). A player judged against less than `min_share` of the
-    opponents it was matched with has no score (NaN).
+    opponents it was matched with has no score (NaN). Standard errors are the judge's noise (`noise.score_stderrs`).
     """
     outcomes = pair_outcomes(verdicts)
     p_GG = np.full((n_players, n_players), np.nan)
@@ -96,12 +95,9 @@ def win_shares(n_players: int, verdicts: Sequence[Verdict], *, min_share: float 
         n_matched[list(pair)] += 1
     n_opponents = np.isfinite(p_GG).sum(1)
     enough = (n_opponents > 0) & (n_opponents >= min_share * n_matched)
-    scores, stderrs = np.full(n_players, np.nan), np.full(n_players, np.nan)
-    for i in np.flatnonzero(enough).tolist():
-        p = p_GG[i, np.isfinite(p_GG[i])]
-        scores[i] = 1.5 * (2 * p.mean() - 1)
-        if len(p) > 1:
-            stderrs[i] = 3 * p.std(ddof=1) / np.sqrt(len(p))
+    mean_p = np.nansum(p_GG, axis=1) / np.maximum(n_opponents, 1)
+    scores = np.where(enough, 1.5 * (2 * mean_p - 1), np.nan)
+    stderrs = np.where(enough, score_stderrs(n_players, verdicts, n_opponents), np.nan)
     return _standing(scores, stderrs, n_opponents, position_bias(verdicts), verdicts)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from softgrpo.grpo.advantages import advantages, is_flat, reliability
+from softgrpo.grpo.advantages import advantages, estimated_reliability, is_flat
 from softgrpo.records import Lesson, ScoredGroup
 
 
@@ -27,5 +27,5 @@ def lesson(
         advantages=values,
         trained=np.isfinite(values) & np.array(kept) & (not flat),
         flat=flat,
-        reliability=reliability(scored.rewards, scored.stderrs) if len(scored.stderrs) else float("nan"),
+        reliability=estimated_reliability(scored.rewards, scored.stderrs) if len(scored.stderrs) else float("nan"),
     )

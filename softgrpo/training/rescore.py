@@ -13,8 +13,9 @@ import numpy as np
 from softgrpo.config import RescoreConfig
 from softgrpo.errors import UserError
 from softgrpo.files import read_lines, write_json, write_lines
-from softgrpo.grpo.advantages import advantages, is_flat, reliability
+from softgrpo.grpo.advantages import advantages, estimated_reliability, is_flat
 from softgrpo.records import Match, Standing, Verdict
+from softgrpo.reporting.measure import pooled
 from softgrpo.rewards.compose import compose, reward_stderrs
 from softgrpo.tournament.rating import Bias, learned
 from softgrpo.tournament.rule import Rule
@@ -92,7 +93,7 @@ def compared(groups: list[Rescored]) -> dict[str, Any]:
         "n_unjudged": sum(s.n_unjudged for s in standings),
         "n_cyclic_triads": sum(s.n_cyclic_triads for s in standings),
         "position_bias": _mean([s.position_bias for s in standings]),
-        "reliability": _mean([g.reliability for g in groups]),
+        "reliability": pooled([g.reliability for g in groups], [g.rewards for g in groups]),
         "correlation_with_recorded_rewards": _mean(correlations),
         "largest_change_of_a_reward": float(np.nanmax([0.0, *(np.abs(a - b).max() for a, b in both)])),
     }
@@ -125,7 +126,7 @@ def _one(
         standings=standings,
         rewards=rewards,
         advantages=advantages(rewards, scale=scale, stderrs_G=stderrs if shrink and len(stderrs) else None),
-        reliability=reliability(rewards, stderrs) if len(stderrs) else float("nan"),
+        reliability=estimated_reliability(rewards, stderrs) if len(stderrs) else float("nan"),
         recorded_rewards=np.array([np.nan if c["reward"] is None else c["reward"] for c in completions]),
     )
 

@@ -67,10 +67,10 @@ def test_the_rewards_keep_their_values():
 
 
 def test_reliability_by_hand():
-    """Rewards of variance 1, of which 0.3 squared or a mean of 0.25 and 0.01 are noise."""
+    """Rewards of variance 1, of which three times 0.3 squared over 2 are noise; then 0.25 and 0.01 over 1."""
     values = np.array([1.0, 0.0, -1.0])
-    assert reliability(values, np.array([0.3, 0.3, 0.3])) == pytest.approx(0.91)
-    assert reliability(values, np.array([0.5, 0.1, np.nan])) == pytest.approx(1 - 0.13 / 0.5), (
+    assert reliability(values, np.array([0.3, 0.3, 0.3])) == pytest.approx(1 - 0.135)
+    assert reliability(values, np.array([0.5, 0.1, np.nan])) == pytest.approx(1 - 0.26 / 0.5), (
         "of the two that are known"
     )
     assert reliability(values, np.zeros(3)) == 1
@@ -87,7 +87,7 @@ def test_where_no_error_is_known_nothing_is_shrunk():
 def test_shrinking_multiplies_all_advantages_by_the_reliability(scale):
     values, stderrs = np.array([1.0, 0.0, np.nan, -1.0]), np.array([0.5, 0.5, np.nan, 0.5])
     found = advantages(values, scale=scale, stderrs_G=stderrs)
-    np.testing.assert_allclose(found, 0.75 * advantages(values, scale=scale))
+    np.testing.assert_allclose(found, (1 - 0.375) * advantages(values, scale=scale))
     assert np.isnan(found[2])
 
 
@@ -100,7 +100,8 @@ def test_reliability_is_a_share_and_falls_with_the_error(values, stderr):
 def test_noise_alone_moves_nothing_much():
     """Rewards that are nothing but noise of the size that their errors name."""
     rng = np.random.default_rng(0)
-    found = [reliability(rng.normal(size=16) * 0.3, np.full(16, 0.3)) for _ in range(400)]
+    noise = [rng.normal(size=16) * 0.3 for _ in range(400)]
+    found = [reliability(values, np.full(16, 0.3)) for values in noise]
     assert np.median(found) < 0.1
     assert np.mean(found) < 0.2
     assert reliability(rng.normal(size=16) * 3, np.full(16, 0.3)) > 0.95
