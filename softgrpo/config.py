@@ -305,6 +305,7 @@ class SampleConfig:
     """`softgrpo sample`: base against trained, side by side, on a topic of the user's own."""
 
     run: str = flag("output", "the run's folder", group=RUN)
+    checkpoint: str = flag("final", "of the run: final, or a checkpoint such as step-40", group=MODELS)
     topic: str = flag("", "what to write about", group=DATA)
     seed: int = flag(0, "another seed gives other texts", group=SAMPLING, low=0)
     temperature: float = flag(0.7, "sampling temperature", group=SAMPLING, low=0, high=10)

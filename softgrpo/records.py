@@ -270,8 +270,8 @@ class Lesson:
     flat: bool
     """all rewards equal, or fewer than two: nothing to learn"""
     reliability: float = float("nan")
-    """share of the rewards' variance that is no noise of the judge, as estimated: below 0 by chance where it guesses; NaN
-    where it cannot be told"""
+    """share of the rewards' variance that is no noise of the judge, as estimated: below 0 by chance where it guesses;
+    NaN where it cannot be told"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -44,11 +44,8 @@ class LogOddsJudge:
         self.model = model
         self.ledger = ledger
         self.secret = secret
-
-    @cached_property
-    def identity(self) -> str:
-        """The name with a hash of the weights."""
-        return f"{self.name}#{self.model.weights_hash()}"
+        self.identity = f"{name}#{model.weights_hash()}"
+        """the name with a hash of the weights, as they were loaded: a policy may come to learn on them"""
 
     @cached_property
     def _control(self) -> dict[str, int]:

@@ -81,9 +81,10 @@ class HuggingFaceModel:
         return HuggingFaceModel(name, copy.deepcopy(self.module), self.tokenizer)
 
     def weights_hash(self) -> str:
-        """A short hash of the weights: the identity of a local judge."""
+        """A short hash of the weights, an adapter that learns on them aside: the identity of a local judge."""
         digest = hashlib.sha256()
-        for key, value in sorted(self.module.state_dict().items()):
+        base = {key.replace(".base_layer", ""): v for key, v in self.module.state_dict().items() if ".lora_" not in key}
+        for key, value in sorted(base.items()):
             digest.update(key.encode())
             digest.update(value.detach().cpu().contiguous().view(torch.uint8).numpy())
         return digest.hexdigest()[:16]

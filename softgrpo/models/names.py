@@ -10,6 +10,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from softgrpo.errors import UserError
+from softgrpo.models.folders import ADAPTER, base_of, model_folder
 
 EMBEDDED = "embedded"
 LOCAL = "hf"
@@ -221,10 +222,13 @@ def _exists(name: str) -> bool:
 
 
 def _check_local(name: str) -> None:
-    path = Path(name)
+    path = Path(name).expanduser()
     looks_like_path = name.startswith((".", "/", "~")) or name.count("/") > 1 or name.endswith(".gguf")
-    if path.is_dir() and not (path / "config.json").exists() and not list(path.glob("*.gguf")):
-        raise UserError(f"folder {name!r} holds no model (no config.json, no .gguf file)")
+    if path.is_dir() and (file := model_folder(path) / ADAPTER).exists():
+        try:
+            check(base_of(file))
+        except UserError as error:
+            raise UserError(f"adapter {name!r} was trained on another model: {error}") from None
     if looks_like_path and not path.exists():
         raise UserError(f"model folder or file {name!r} does not exist")
     if not path.exists() and not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", name):

@@ -22,7 +22,7 @@ def sample(config: SampleConfig) -> int:
     folder, run = open_run(config.run)
     if not config.topic.strip():
         raise UserError('sample needs a topic: softgrpo sample --run output "Cities should ban cars"')
-    model_name, _ = which_weights(folder, run, "final")
+    model_name, _ = which_weights(folder, run, config.checkpoint)
     task = load_task(run.task)
     sampling = Sampling(
         temperature=config.temperature,

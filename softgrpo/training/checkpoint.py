@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ import torch
 
 from softgrpo.errors import UserError
 from softgrpo.files import whole_folder
+from softgrpo.models.folders import checkpoints
 from softgrpo.training.learner import Learner
 
 STATE = "trainer_state.pt"
@@ -75,5 +75,4 @@ def restore(checkpoint: Path, learner: Learner) -> Progress:
 
 def found(folder: Path) -> list[Path]:
     """The whole checkpoints of a run, oldest first."""
-    steps = [(int(m[1]), p) for p in folder.glob("step-*") if (m := re.fullmatch(r"step-(\d+)", p.name))]
-    return [path for _, path in sorted(steps) if (path / STATE).exists()]
+    return [path for path in checkpoints(folder) if (path / STATE).exists()]

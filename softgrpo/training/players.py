@@ -9,6 +9,7 @@ from softgrpo.config import TrainConfig
 from softgrpo.files import file_name
 from softgrpo.model_interface import load_model
 from softgrpo.models import names
+from softgrpo.models.folders import model_folder
 from softgrpo.records import Completion
 from softgrpo.tasks.task import digest
 from softgrpo.training import setup
@@ -42,10 +43,12 @@ class _Later:
 def weights_of(name: str) -> str:
     """Changes when other weights come to lie in a model's folder."""
     model = names.parse(name)
-    folder = Path(model.name)
-    if model.provider != names.LOCAL or not folder.is_dir():
+    folder = Path(model.name).expanduser()
+    if model.provider != names.LOCAL or not folder.exists():
         return ""
-    files = sorted(p for pattern in ("*.safetensors", "*.bin", "*.gguf") for p in folder.glob(pattern))
+    if folder.is_dir():
+        folder = model_folder(folder)
+    files = sorted(p for pattern in ("*.safetensors", "*.bin", "*.gguf") for p in folder.glob(pattern)) or [folder]
     return digest([[p.name, p.stat().st_size, p.stat().st_mtime_ns] for p in files])
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from softgrpo.models import names
 from softgrpo.models.huggingface import HuggingFaceModel, OnGroup, nobody
 from softgrpo.records import Completion, Message, Sampling
 
@@ -50,7 +51,9 @@ class Policy(HuggingFaceModel):
             return {name: p for name, p in self.module.named_parameters() if p.requires_grad}
 
     def save(self, folder: Path) -> None:
-        """Hugging Face format: the weights, or the adapter alone; the tokenizer beside it."""
+        """Hugging Face format: the weights, or the adapter alone with its base's name; the tokenizer beside it."""
+        if self.adapter:
+            self.module.peft_config["default"].base_model_name_or_path = base_name(self.name)
         with self.active():
             self.module.save_pretrained(folder)
         self.tokenizer.save_pretrained(folder)
@@ -63,6 +66,19 @@ class Policy(HuggingFaceModel):
         else:
             self.module.save_pretrained(folder)
         self.tokenizer.save_pretrained(folder)
+
+
+def base_name(name: str) -> str:
+    """How an adapter's folder names its base, so that it is found from any working folder.
+
+    >>> base_name("embedded:prompt"), base_name("hf:Qwen/Qwen2.5-1.5B-Instruct")
+    ('embedded', 'Qwen/Qwen2.5-1.5B-Instruct')
+    """
+    model = names.parse(name)
+    if model.provider == names.EMBEDDED:
+        return names.EMBEDDED
+    path = Path(model.name).expanduser()
+    return str(path.resolve()) if path.exists() else model.name
 
 
 def with_lora(model: HuggingFaceModel, *, rank: int, alpha: int, dropout: float, seed: int) -> Policy:

@@ -261,10 +261,8 @@ def _check_lengths(config: TrainConfig, task: Task, questions: tuple[Question, .
 
 
 def _check_memory(config: TrainConfig, location: str, shared: bool, console: Console) -> None:
-    from transformers import AutoConfig
-
     device = loading.pick_device(config.device)
-    sizes = memory.Sizes.of(AutoConfig.from_pretrained(location))
+    sizes = memory.Sizes.of(loading.load_config(location))
     options: dict[str, Any] = {
         "bytes_per_weight": loading.pick_dtype(config.dtype, device).itemsize,
         "shared_base": shared and not config.use_lora,
