@@ -248,6 +248,8 @@ class WinRate:
     both_formed_high: float
     mean_p_win: float
     """mean probability that the policy's text wins"""
+    mean_p_low: float
+    mean_p_high: float
     n_prompts: int
     n_subjects: int
     n_pairs: int
@@ -275,8 +277,23 @@ class Lesson:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class UpdateReport:
-    """One optimizer update, over all the iterations since the one before."""
+class Mismatch:
+    """How the learner sees what was sampled, before an update. It computes otherwise than the sampler, may be ahead of
+    it, and drops before an adapter if told to; means over tokens, NaN where there were none."""
+
+    mismatch_abs: float
+    """how far a log-probability lies from that at sampling (20 at most, as in the loss)"""
+    mismatch_k3: float
+    """the k3 estimate of KL(sampler, learner)"""
+    bounded_share: float
+    """share at which a bound beyond the usual clip was in force: on the log-ratio, on the ratio under a negative
+    advantage, or on the KL penalty"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UpdateReport(Mismatch):
+    """One optimizer update, over all the iterations since the one before. The mismatch is that of the first inner
+    epoch, all else of the last."""
 
     update: int
     """updates so far, this one included"""
