@@ -48,7 +48,7 @@ from fault_world import (
     serve,
 )
 
-from softgrpo.budget import Budget
+from softgrpo.budget import Budget, SpendingFile, Spent
 from softgrpo.judging.ledger import Ledger
 from softgrpo.models.api_errors import BudgetReached
 from softgrpo.records import Verdict
@@ -129,12 +129,12 @@ def sent_early(log: Sequence[Seen]) -> int:
 
 
 def on_a_budget(n_groups: int, folder: Path) -> dict[str, Any]:
-    """The run ends at its budget, under fire, and goes on from its ledger when the budget is raised."""
+    """The run ends at its budget, under fire, and goes on from what it has kept when the budget is raised."""
     contests = groups(n_groups)
     limit = n_groups * len(contests[0].matches) * 2 // 3
     with serve(Fire(FAULTY, seed=1)) as server, Ledger(folder / "budget.sqlite") as ledger:
-        model = connect(server.url)
-        model.budget = Budget(calls=limit, keep=lambda state: ledger.note("spent", state))
+        model, file = connect(server.url), SpendingFile(folder / "spending.json")
+        model.budget = Budget(calls=limit, keep=file.write)
         try:
             judge_all(model, ledger, contests)
             reached = False
@@ -142,11 +142,11 @@ def on_a_budget(n_groups: int, folder: Path) -> dict[str, Any]:
             reached = True
         check(reached, "the budget ends the run")
         first = len(model.sent)
-        check(first == limit == ledger.noted("spent")["calls"], "the budget is kept to the call")
+        before = file.read()
+        check(before and first == limit == before.calls, "the budget is kept to the call")
         check(len(server.replies_asked) <= limit, "the server sees no more")
         bill = ledger.spent()[model.identity]
-        model.budget = Budget(calls=10 * limit)
-        model.budget.restore(ledger.noted("spent"))
+        model.budget = Budget(calls=10 * limit, before=before or Spent(), keep=file.write)
         found = judge_all(model, ledger, contests)
         check(model.budget.spent.calls == len(model.sent), "the resumed budget knows what was spent before")
         model.close()

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import json
+import math
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any
 
 from softgrpo.errors import UserError
+from softgrpo.files import write_text
 from softgrpo.models.api_errors import BudgetReached
 from softgrpo.models.names import PROVIDERS, ModelName, parse
 from softgrpo.records import Usage
 
 PACKAGED = Path(__file__).with_name("data") / "prices.yaml"
 MILLION = 1_000_000
+FILE_SIZE = 512  # bytes of a `SpendingFile`, more than its numbers can take
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,8 +120,55 @@ class Spent:
         >>> Spent(calls=2, usd=0.5).plus(Spent(calls=1, usd=0.25), -1)
         Spent(calls=1, input_tokens=0, output_tokens=0, usd=0.25, unpriced=0)
         """
-        own, others = asdict(self), asdict(other)
-        return Spent(**{name: own[name] + sign * others[name] for name in own})
+        return Spent(
+            calls=self.calls + sign * other.calls,
+            input_tokens=self.input_tokens + sign * other.input_tokens,
+            output_tokens=self.output_tokens + sign * other.output_tokens,
+            usd=self.usd + sign * other.usd,
+            unpriced=self.unpriced + sign * other.unpriced,
+        )
+
+
+class SpendingFile:
+    """What a run has spent, as JSON in its folder. There is none until something is reserved."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._is_ours = False
+
+    def read(self) -> Spent | None:
+        """None where there is no file. Raises `UserError` when it does not say what was spent."""
+        try:
+            values = json.loads(self.path.read_text(encoding="utf-8"))
+            spent = Spent(**{f.name: values[f.name] for f in fields(Spent)})
+            if not all(0 <= value < math.inf for value in asdict(spent).values()):
+                raise ValueError
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            raise UserError(
+                f"{self.path}: does not say what the run has spent ({type(error).__name__}); put back what it held, or "
+                f"write it anew: {json.dumps(asdict(Spent()))} with your own figures"
+            ) from error
+        return spent
+
+    def write(self, spent: Spent) -> None:
+        """Keep it, so that a kill forgets nothing."""
+        text = json.dumps(asdict(spent)).ljust(FILE_SIZE - 1) + "\n"
+        try:
+            if not (self._is_ours and self.path.exists()):
+                write_text(self.path, text)
+                self._is_ours = True
+                return
+            # In place, as so many bytes as before, by one write: they are copied into one page of the system's cache,
+            # which no kill interrupts. It takes microseconds and no lock that another process may hold.
+            with open(self.path, "r+b", buffering=0) as file:
+                file.write(text.encode())
+        except OSError as error:
+            raise UserError(
+                f"{self.path}: what is spent cannot be kept ({error.strerror}); see that it can be written, then "
+                "run again with --resume"
+            ) from error
 
 
 class Budget:
@@ -141,12 +191,14 @@ class Budget:
         tokens: int | None = None,
         usd: float | None = None,
         prices: Prices = NO_PRICES,
-        keep: Callable[[Mapping[str, Any]], None] | None = None,
+        before: Spent = Spent(),
+        keep: Callable[[Spent], None] = lambda spent: None,
     ) -> None:
-        """`keep` is given the state after every change, before an attempt is sent, so that a kill forgets nothing."""
+        """`before` was spent already. `keep` is given what is spent after every change, with all that is under way in
+        full, and before an attempt is sent."""
         self.limits = {"calls": calls, "tokens": tokens, "usd": usd}
         self.prices = prices
-        self.spent = Spent()
+        self.spent = before
         """settled attempts"""
         self.held = Spent()
         """reserved for attempts that are under way"""
@@ -166,19 +218,21 @@ class Budget:
         self.check(model)
         wanted = self._as_spent(model, most)
         with self._lock:
-            total = self.spent.plus(self.held).plus(wanted)
+            held = self.held.plus(wanted)
+            total = self.spent.plus(held)
             if any(limit is not None and getattr(total, name) > limit for name, limit in self.limits.items()):
                 return None
-            self.held = self.held.plus(wanted)
-            self._changed()
+            self._keep(total)  # where that fails nothing is held, and nothing is sent
+            self.held = held
         return wanted
 
     def settle(self, model: ModelName, held: Spent, usage: Usage | None) -> None:
         """The attempt is over and took that; None where nobody says what it took: then all that was held back."""
         with self._lock:
-            self.held = self.held.plus(held, -1)
+            # nothing is nothing: fractions of USD do not add up to it
+            self.held = self.held.plus(held, -1) if self.held.calls > held.calls else Spent()
             self.spent = self.spent.plus(held if usage is None else self._as_spent(model, usage))
-            self._changed()
+            self._keep(self.spent.plus(self.held))
 
     @property
     def is_waiting(self) -> bool:
@@ -194,16 +248,6 @@ class Budget:
             "exceed it); raise it to go on"
         )
 
-    def state(self) -> dict[str, Any]:
-        """What a resumed run starts from; what is under way counts in full."""
-        with self._lock:
-            return asdict(self.spent.plus(self.held))
-
-    def restore(self, state: Mapping[str, Any]) -> None:
-        """Go on from a saved state; an empty one changes nothing."""
-        with self._lock:
-            self.spent = Spent(**state) if state else self.spent
-
     def _as_spent(self, model: ModelName, usage: Usage) -> Spent:
         cost = self.prices.cost(model, usage)
         return Spent(
@@ -213,7 +257,3 @@ class Budget:
             usd=cost or 0.0,
             unpriced=int(cost is None),
         )
-
-    def _changed(self) -> None:
-        if self._keep:
-            self._keep(asdict(self.spent.plus(self.held)))

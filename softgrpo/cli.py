@@ -10,6 +10,7 @@ from softgrpo import __version__
 from softgrpo.config import AuditConfig, EvaluateConfig, ReportConfig, RescoreConfig, SampleConfig, TrainConfig
 from softgrpo.errors import UserError
 from softgrpo.flags import parse, parser_for, to_yaml
+from softgrpo.threads import WAITS, settle
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -40,6 +41,7 @@ def run(command: str, argv: Sequence[str], prog: str | None = None) -> int:
         if only_print:
             print(to_yaml(config), end="")
             return 0
+        settle(getattr(config, "threads", 0), getattr(config, "thread_wait", WAITS[0]))  # before torch is there
         return work(config)
     except UserError as error:
         print(f"softgrpo: {error}", file=sys.stderr)

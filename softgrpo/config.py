@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from softgrpo.flags import flag
+from softgrpo.threads import WAITS
 
 MODELS, DATA, RUN, SAMPLING, REWARD, LEARNING, EVALUATION, BUDGET, MACHINE = (
     "models",
@@ -19,6 +21,7 @@ MODELS, DATA, RUN, SAMPLING, REWARD, LEARNING, EVALUATION, BUDGET, MACHINE = (
 )
 SCHEDULES = ("round_robin", "random_regular", "adaptive", "swiss", "elimination", "chunks", "anchor")
 DTYPES = ("auto", "bfloat16", "float32")
+THREADS_HELP = "threads that compute; 0 is one for each core that this process may use"
 TASK_ALIASES = {"ld": "comedy", "chopped": "recipes"}
 MODEL_HELP = "`embedded`, a Hugging Face name, a folder or a .gguf file"
 ANY_MODEL_HELP = MODEL_HELP + ", or an API model (gpt-..., claude-..., openai:NAME@http://host/v1)"
@@ -130,9 +133,19 @@ class TrainConfig:
     gradient_accumulation_steps: int = flag(4, "iterations per optimizer update", group=LEARNING, low=1)
     warmup_percent: float = flag(0.18, "share of updates with a rising learning rate", group=LEARNING, low=0, high=1)
     loss: str = flag("grpo", "the policy loss", group=LEARNING, choices=("grpo", "dr_grpo", "dapo", "gspo"))
-    scale_advantages: bool = flag(True, "divide advantages by the group's standard deviation", group=LEARNING)
+    scale_advantages: bool | None = flag(
+        None,
+        "divide advantages by the group's standard deviation (default: yes, but not with --loss dr_grpo)",
+        group=LEARNING,
+    )
     clip_low: float = flag(0.2, "ratios are clipped below 1 - clip_low", group=LEARNING, above=0, high=1)
     clip_high: float = flag(0.2, "ratios are clipped above 1 + clip_high", group=LEARNING, above=0)
+    clip_dual: float = flag(
+        3.0,
+        "where the advantage is negative a ratio counts at most this much (dual clip, Ye et al., 2020)",
+        group=LEARNING,
+        low=1,
+    )
     num_inner_epochs: int = flag(1, "optimizer steps on the same completions", group=LEARNING, low=1)
     kl_weight_beta: float = flag(0.04, "weight of the KL penalty; 0 needs no reference", group=LEARNING, low=0)
     update_ref_model: bool = flag(False, "mix the policy into the reference as training goes", group=LEARNING)
@@ -167,6 +180,13 @@ class TrainConfig:
 
     dtype: str = flag("auto", "precision of computation; weights are learned in float32", group=MACHINE, choices=DTYPES)
     device: str = flag("auto", "cpu, cuda, cuda:1, ...; auto takes CUDA where there is one", group=MACHINE)
+    threads: int = flag(0, THREADS_HELP, group=MACHINE, low=0, high=4096)
+    thread_wait: str = flag(
+        WAITS[0],
+        "how threads wait for each other: asleep, which leaves their cores to others, or spinning",
+        group=MACHINE,
+        choices=WAITS,
+    )
     micro_batch_tokens: int = flag(
         4096, "tokens per forward and backward pass; less needs less memory", group=MACHINE, low=1
     )
@@ -186,6 +206,16 @@ class TrainConfig:
         """The schedule and the rating, where none is given by what goes well together."""
         schedule = self.schedule or ("round_robin" if self.judge_calls_per_group is None else "random_regular")
         return schedule, self.rating or ("win_share" if schedule == "round_robin" else "bradley_terry")
+
+    @property
+    def scales_advantages(self) -> bool:
+        """Whether advantages are divided: Dr. GRPO does not (Liu et al., 2025), unless it is told to."""
+        return self.loss != "dr_grpo" if self.scale_advantages is None else self.scale_advantages
+
+    @property
+    def settled(self) -> dict[str, Any]:
+        """The flags with what is in force where one is left open that once had to be said."""
+        return asdict(self) | {"scale_advantages": self.scales_advantages}
 
     def shots_for(self, model_name: str) -> int:
         """Worked examples in the prompts of this player."""
@@ -252,6 +282,7 @@ class EvaluateConfig:
     )
     dtype: str | None = flag(None, "precision of plain models (default: auto)", group=MACHINE, choices=DTYPES)
     device: str = flag("auto", "cpu, cuda, ...", group=MACHINE)
+    threads: int = flag(0, THREADS_HELP, group=MACHINE, low=0, high=4096)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -280,6 +311,7 @@ class AuditConfig:
     ledger: str | None = flag(None, "a file of judgements, where none is paid for twice", group=BUDGET)
     dtype: str = flag("auto", "precision of a local judge", group=MACHINE, choices=DTYPES)
     device: str = flag("auto", "cpu, cuda, ...", group=MACHINE)
+    threads: int = flag(0, THREADS_HELP, group=MACHINE, low=0, high=4096)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -310,3 +342,4 @@ class SampleConfig:
     seed: int = flag(0, "another seed gives other texts", group=SAMPLING, low=0)
     temperature: float = flag(0.7, "sampling temperature", group=SAMPLING, low=0, high=10)
     device: str = flag("auto", "cpu, cuda, ...", group=MACHINE)
+    threads: int = flag(0, THREADS_HELP, group=MACHINE, low=0, high=4096)

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import json
+import random
+import signal
+import subprocess
+import sys
 import threading
+import time
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from softgrpo.budget import FREE, Budget, Price, Prices, Spent, load_prices
+from softgrpo.budget import FREE, Budget, Price, Prices, SpendingFile, Spent, load_prices
 from softgrpo.errors import UserError
 from softgrpo.models.api_errors import APIStop
 from softgrpo.models.names import parse
@@ -116,20 +122,126 @@ def test_a_limit_in_usd_needs_a_price():
     assert (free.spent.usd, free.spent.unpriced) == (0.0, 1), "unknown is said, not taken for nothing"
 
 
-def test_a_resumed_run_goes_on_where_it_was():
-    kept: list[dict] = []
-    budget = Budget(calls=3, keep=lambda state: kept.append(dict(state)))
+def test_what_is_kept_counts_what_is_under_way_in_full():
+    kept: list[Spent] = []
+    budget = Budget(calls=3, keep=kept.append)
     held = budget.reserve(GPT, usage(10, 5))
-    assert kept[-1]["calls"] == 1, "kept before the attempt is sent: a kill in between forgets nothing"
-    assert kept[-1]["input_tokens"] == 10
+    assert kept == [Spent(calls=1, input_tokens=10, output_tokens=5, unpriced=1)], "before the attempt is sent"
     budget.settle(GPT, held, usage(8, 1))
     budget.reserve(GPT, usage(10, 5))
-    later = Budget(calls=3)
-    later.restore(kept[-1])
-    later.restore({})
-    assert later.state() == budget.state() == kept[-1]
+    assert kept[1:] == [
+        Spent(calls=1, input_tokens=8, output_tokens=1, unpriced=1),
+        Spent(calls=2, input_tokens=18, output_tokens=6, unpriced=2),
+    ]
+    later = Budget(calls=3, before=kept[-1])
     assert later.reserve(GPT, usage(10, 5)) is not None
     assert later.reserve(GPT, usage(10, 5)) is None
+
+
+def test_what_cannot_be_kept_is_not_sent():
+    def full(spent):
+        raise UserError("no room")
+
+    budget = Budget(calls=3, keep=full)
+    with pytest.raises(UserError, match="no room"):
+        budget.reserve(GPT, usage(10, 5))
+    assert not budget.is_waiting
+    assert budget.held == Spent()
+
+
+def test_what_is_held_ends_at_nothing():
+    budget = Budget(prices=Prices(known={("openai", "gpt-4o"): Price(input=1.1, output=0.7)}))
+    under_way = [budget.reserve(GPT, usage(n, 3 * n)) for n in (1, 30, 7, 1000)]
+    for held in under_way:
+        budget.settle(GPT, held, usage(0, 0))
+    assert budget.held == Spent(), "fractions of a cent are not left over"
+    assert budget.spent.usd == 0
+
+
+def test_the_file_of_what_is_spent(tmp_path):
+    file = SpendingFile(tmp_path / "run" / "spending.json")
+    assert file.read() is None
+    assert not file.path.parent.exists(), "nothing is made before something is spent"
+    file.write(Spent(calls=10**15, input_tokens=10**15, output_tokens=10**15, usd=-1 / 3 + 1e9, unpriced=10**15))
+    sizes = {file.path.stat().st_size}
+    spent = Spent(calls=2, input_tokens=30, output_tokens=4, usd=0.1 + 0.2, unpriced=1)
+    file.write(spent)
+    sizes.add(file.path.stat().st_size)
+    assert sizes == {512}
+    text = file.path.read_text()
+    assert text.startswith('{"calls": 2, "input_tokens": 30, ')
+    assert text.endswith(" \n")
+    assert json.loads(text)["usd"] == 0.1 + 0.2
+    assert SpendingFile(file.path).read() == spent
+    file.path.unlink()
+    file.write(spent)
+    assert SpendingFile(file.path).read() == spent, "also when it is gone meanwhile"
+    file.path.write_text(text * 2)  # as long as nobody would write it
+    again = SpendingFile(file.path)
+    again.write(spent)
+    assert again.read() == spent
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "{}",
+        "[]",
+        "null",
+        '{"calls": 3}',
+        '{"calls": 3, "input_tokens": 1, "output_tokens": 1, "usd": 0',
+        '{"calls": -3, "input_tokens": 1, "output_tokens": 1, "usd": 0, "unpriced": 0}',
+        '{"calls": "3", "input_tokens": 1, "output_tokens": 1, "usd": 0, "unpriced": 0}',
+        '{"calls": 3, "input_tokens": 1, "output_tokens": 1, "usd": NaN, "unpriced": 0}',
+        '{"calls": null, "input_tokens": 1, "output_tokens": 1, "usd": 0, "unpriced": 0}',
+        b"\xff\xfe",
+    ],
+)
+def test_a_file_that_does_not_say_what_was_spent_is_never_nothing(tmp_path, text):
+    path = tmp_path / "spending.json"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(UserError, match="does not say what the run has spent") as error:
+        SpendingFile(path).read()
+    assert str(path) in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_file_that_cannot_be_written_is_one_clear_line(tmp_path):
+    (tmp_path / "run").write_text("a file")
+    with pytest.raises(UserError, match=r"spending.json: what is spent cannot be kept \(") as error:
+        SpendingFile(tmp_path / "run" / "spending.json").write(Spent())
+    assert "\n" not in str(error.value)
+
+
+SPENDER = """
+import sys
+from pathlib import Path
+from softgrpo.budget import Budget, SpendingFile, parse, Usage
+file = SpendingFile(Path(sys.argv[1]))
+budget, model = Budget(before=file.read(), keep=file.write), parse("gpt-4o")
+most = Usage(input_tokens=10, output_tokens=5)
+while True:
+    held = budget.reserve(model, most)
+    print(budget.spent.calls + 1, flush=True)  # sent
+    budget.settle(model, held, most)
+"""
+
+
+def test_a_kill_forgets_nothing_and_leaves_the_file_whole(tmp_path):
+    path, draw = tmp_path / "spending.json", random.Random(0)
+    SpendingFile(path).write(Spent())
+    for _ in range(10):
+        spender = subprocess.Popen([sys.executable, "-c", SPENDER, path], stdout=subprocess.PIPE, text=True)
+        spender.stdout.readline()
+        time.sleep(draw.uniform(0, 0.05))
+        spender.send_signal(signal.SIGKILL)
+        told = [line for line in spender.communicate()[0].split("\n")[:-1] if line]
+        found = SpendingFile(path).read()
+        assert path.stat().st_size == 512
+        assert found.tokens == 15 * found.calls
+        # the last one may have been reserved and not yet told
+        assert not told or int(told[-1]) <= found.calls <= int(told[-1]) + 1
 
 
 @given(
@@ -143,7 +255,7 @@ def test_no_sequence_of_attempts_exceeds_a_limit(limit, attempts):
             under_way.append((held, usage(int(read * share), int(written * share))))
         if settles and under_way:
             budget.settle(GPT, *under_way.pop(0))
-        assert budget.state()["calls"] <= 12
+        assert budget.spent.plus(budget.held).calls <= 12
         assert budget.spent.plus(budget.held).tokens <= limit
 
 

@@ -12,16 +12,17 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 NOUNS = {"records", "errors"}
-PLAIN = NOUNS | {"streams", "files", "flags", "config"}
+PLAIN = NOUNS | {"streams", "files", "flags", "config", "threads"}
 KNOWS = {
     "records": set(),
     "errors": set(),
     "streams": set(),
     "files": set(),
     "flags": {"errors"},
-    "config": {"flags"},
+    "threads": set(),
+    "config": {"flags", "threads"},
     "models": NOUNS,
-    "budget": NOUNS | {"models"},
+    "budget": NOUNS | {"files", "models"},
     "model_interface": NOUNS | {"models"},
     "tasks": NOUNS,
     "rewards": NOUNS,

@@ -40,6 +40,7 @@ CREATE TABLE judgements (
     seconds REAL NOT NULL,
     at REAL NOT NULL            -- when it was written, in seconds since 1970
 ) WITHOUT ROWID;
+-- of version 1, and written no more: a run's spending is in its folder
 CREATE TABLE notes (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 """
 ENTRY = "text, logprobs, p_first, failure, finish_reason, input_tokens, output_tokens, requests, judge, seconds"
@@ -191,13 +192,8 @@ class Ledger:
             for judge, n, failed, read, written, requests, usd, seconds in rows
         }
 
-    def note(self, name: str, value: Mapping[str, Any]) -> None:
-        """Keep a small value that must be as durable as the judgements, such as a run's spending so far."""
-        with self._lock, self._clear_errors():
-            self._file.execute("INSERT OR REPLACE INTO notes VALUES (?, ?)", (name, json.dumps(dict(value))))
-
     def noted(self, name: str) -> dict[str, Any]:
-        """What was kept under that name; empty when nothing was."""
+        """What an earlier version, which kept a run's spending here, noted under that name; empty where it did not."""
         with self._lock, self._clear_errors():
             row = self._file.execute("SELECT value FROM notes WHERE name=?", (name,)).fetchone()
         return json.loads(row[0]) if row else {}

@@ -51,6 +51,11 @@ class LogOddsJudge:
     def _control(self) -> dict[str, int]:
         return self.model.special_tokens
 
+    def room(self, question: str, criteria: str) -> int:
+        """Tokens that the two texts of a match may have together, in what the model reads at once."""
+        mark = seal(self.secret, "room", [question])
+        return self.model.context_length - len(self.model.encode_chat(chat(question, criteria, "", "", mark)))
+
     def judge(self, contests: Sequence[Contest]) -> list[tuple[Verdict, ...]]:
         """All matches of all contests in a few batches; what is too long for the model is a failed judgement."""
         asked = [pair for contest in contests for pair in self._pairs(contest)]

@@ -12,7 +12,7 @@ from typing import Any
 from softgrpo.errors import UserError
 from softgrpo.models import background
 from softgrpo.models.api_calls import APICalls
-from softgrpo.models.api_errors import STOPS, APIStop, Failure, Meaning, UnreadableReply
+from softgrpo.models.api_errors import STOPS, APIStop, BudgetReached, Failure, Meaning, UnreadableReply
 from softgrpo.models.calls import Call, OnReply, Reply
 from softgrpo.models.names import PROVIDERS, ModelName
 from softgrpo.records import Completion, Message, Sampling
@@ -119,7 +119,9 @@ class APIModel(APICalls):
         """One reply per call, in order. Raises `APIStop` when no call can succeed; it holds the replies so far.
 
         `on_reply` hears of each reply, with the place of its call, before the others are there: what is paid for can be
-        kept at once. It runs on the thread of the event loop, and what it raises ends the batch.
+        kept at once. It runs on a thread beside the event loop, one reply at a time, and a call's place goes to another
+        only when it has heard of the reply. What it raises ends the batch. An interrupt is raised at once; of what has
+        come it still hears, before the process ends.
         """
         return background.run(self._run(calls, on_reply))
 
@@ -173,7 +175,7 @@ class APIModel(APICalls):
                 [Call(chat=[{"role": "user", "content": "Hi"}], max_tokens=PROBE_TOKENS, temperature=0.0)]
             )
         except APIStop as stop:
-            if not listed:
+            if not listed or isinstance(stop, BudgetReached):
                 raise
             raise UserError(f"{missing}{_suggestion(self.model.name, listed)}") from stop
         if reply.failure and not reply.usage.output_tokens:

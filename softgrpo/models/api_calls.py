@@ -15,7 +15,7 @@ import os
 import random
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
@@ -31,6 +31,7 @@ from softgrpo.models.api_errors import (
     UnreadableReply,
     read_failure,
 )
+from softgrpo.models.batch import Attempt, Batch, Course
 from softgrpo.models.calls import Call, OnReply, Purse, Reply, add, most_tokens
 from softgrpo.models.limiter import Limiter
 from softgrpo.models.names import PROVIDERS, ModelName, address, hide_userinfo
@@ -40,24 +41,6 @@ log = logging.getLogger(__name__)
 
 LONGEST_PAUSE = 30.0  # seconds between two attempts, unless the server asks for more
 ROOM_CHECK = 0.02  # seconds between two looks whether attempts under way have left room in the budget
-
-
-@dataclass(slots=True)
-class _Batch:
-    """Calls that were asked together."""
-
-    stopped: asyncio.Event = field(default_factory=asyncio.Event)
-    stop: APIStop | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Attempt:
-    """What came of one request: a reply or a failure."""
-
-    reply: Reply = field(default_factory=Reply)
-    failure: Failure | None = None
-    usage: Usage | None = None
-    """None when nobody said what it used"""
 
 
 class APICalls:
@@ -121,67 +104,74 @@ class APICalls:
 
     async def _run(self, calls: Sequence[Call], on_reply: OnReply | None = None) -> list[Reply]:
         client, slots = self._client()
-        replies: list[Reply | None] = [None] * len(calls)
-        batch = _Batch()
-
-        async def answer(i: int) -> None:
-            reply = replies[i] = await self._answer(client, slots, calls[i], batch)
-            if reply is not None and on_reply is not None:
-                on_reply(i, reply)
-
-        tasks = [asyncio.ensure_future(answer(i)) for i in range(len(calls))]
+        batch = Batch(on_reply=on_reply, purse=self.budget)
+        tasks = [asyncio.ensure_future(self._answer(client, slots, i, call, batch)) for i, call in enumerate(calls)]
         try:
-            await asyncio.gather(*tasks)
+            replies = await asyncio.gather(*tasks)
         finally:
             for task in tasks:
                 task.cancel()
+            batch.aside.close()
         if batch.stop is not None:
             batch.stop.replies = replies
             raise batch.stop
         return [reply for reply in replies if reply is not None]
 
-    async def _answer(self, client: Any, slots: Limiter, call: Call, batch: _Batch) -> Reply | None:
-        """Attempts until there is a reply or a reason to give up; None when the batch was stopped."""
-        clock = asyncio.get_running_loop().time
-        turn, spent = next(self._turns), Usage()
-        attempts = limited = empty_replies = 0
-        began = clock()
+    async def _answer(self, client: Any, slots: Limiter, i: int, call: Call, batch: Batch) -> Reply | None:
+        """Attempts until there is a reply or a reason to give up; None when the batch was stopped.
+
+        The slot is held until the reply is kept: where that takes long, replies do not pile up that a kill would lose.
+        """
+        turn, course = next(self._turns), Course(began=asyncio.get_running_loop().time())
         while await slots.enter(turn, batch.stopped):
             try:
                 body = self._body(call)
                 held = await self._reserve(call, body, slots, batch)
                 if batch.stop is not None:
                     return None
-                attempt = await self._attempt(client, slots, body, held)
+                attempt = await self._attempt(client, slots, body, held, batch)
+                follows = self._follows(attempt, course, call, body)
+                if isinstance(follows, APIStop):
+                    self._end(batch, slots, follows)
+                    return None
+                if isinstance(follows, Reply):
+                    await batch.keep(i, follows)
+                    return follows
             finally:
                 slots.leave()
-            cost = replace(attempt.usage or Usage(), requests=1)
-            spent, self.usage = add(spent, cost), add(self.usage, cost)
-            failure = attempt.failure
-            if failure is None:
-                if attempt.reply.text.strip() or attempt.reply.failure:
-                    return replace(attempt.reply, usage=spent)
-                failure = Failure(meaning=Meaning.AGAIN, message="empty reply")
-                empty_replies += 1
-
-            if failure.meaning is Meaning.REFUSED_PARAMETER:
-                self._learn(failure, body)
-                if self._body(call) != body:  # also when another call has learned it meanwhile
-                    continue
-            attempts += 1
-            if failure.status == RATE_LIMITED and failure.meaning is Meaning.AGAIN:
-                attempts, limited = attempts - 1, limited + 1  # the service's pace is no fault of the call
-            too_long = limited and clock() - began > self.max_wait
-            if failure.meaning in STOPS or (failure.wait or 0) > self.max_wait or too_long:
-                self._end(batch, slots, self._stop(failure))
-                return None
-            # an empty reply is paid for: it is asked for once more, not six times
-            if failure.meaning is not Meaning.AGAIN or attempts >= self.max_attempts or empty_replies > 1:
-                return Reply(failure=self._clean(failure.message), usage=spent)
-            await self._sleep(self._pause(failure, attempts + limited), batch)
+            await self._sleep(follows, batch)
         return None
 
-    async def _attempt(self, client: Any, slots: Limiter, body: dict[str, Any], held: Any) -> _Attempt:
+    def _follows(
+        self, attempt: Attempt, course: Course, call: Call, body: Mapping[str, Any]
+    ) -> Reply | APIStop | float:
+        """After an attempt: the call's reply, the end of the batch, or seconds until the next attempt."""
+        cost = replace(attempt.usage or Usage(), requests=1)
+        course.spent, self.usage = add(course.spent, cost), add(self.usage, cost)
+        failure = attempt.failure
+        if failure is None:
+            if attempt.reply.text.strip() or attempt.reply.failure:
+                return replace(attempt.reply, usage=course.spent)
+            failure = Failure(meaning=Meaning.AGAIN, message="empty reply")
+            course.empty += 1
+
+        if failure.meaning is Meaning.REFUSED_PARAMETER:
+            self._learn(failure, body)
+            if self._body(call) != body:  # also when another call has learned it meanwhile
+                return 0.0
+        if failure.status == RATE_LIMITED and failure.meaning is Meaning.AGAIN:
+            course.limited += 1
+        else:
+            course.tries += 1
+        too_long = course.limited and asyncio.get_running_loop().time() - course.began > self.max_wait
+        if failure.meaning in STOPS or (failure.wait or 0) > self.max_wait or too_long:
+            return self._stop(failure)
+        # an empty reply is paid for: it is asked for once more, not six times
+        if failure.meaning is not Meaning.AGAIN or course.tries >= self.max_attempts or course.empty > 1:
+            return Reply(failure=self._clean(failure.message), usage=course.spent)
+        return self._pause(failure, course.tries + course.limited)
+
+    async def _attempt(self, client: Any, slots: Limiter, body: dict[str, Any], held: Any, batch: Batch) -> Attempt:
         """One request; its slot and its share of the budget hear what came of it."""
         sent_in, usage = slots.round, None
         try:
@@ -190,32 +180,32 @@ class APICalls:
             reply = self._readable(payload)
             usage = reply.usage if reply.usage.input_tokens else None  # some services do not say
             slots.went_well()
-            return _Attempt(reply=reply, usage=reply.usage)
+            return Attempt(reply=reply, usage=reply.usage)
         except self._faults as error:
             failure = self._failure(error, body)
             usage = Usage() if failure.unbilled else None  # where no answer came it may have been billed
             wait = (failure.wait or 0.0) * self._jitter.uniform(1.0, 1.1)
             if failure.status in (RATE_LIMITED, OVERLOADED) and wait <= self.max_wait:  # a longer one ends the batch
                 slots.was_limited(sent_in, asyncio.get_running_loop().time() + wait)
-            return _Attempt(failure=failure, usage=usage)
+            return Attempt(failure=failure, usage=usage)
         finally:
-            if self.budget is not None and held is not None:
-                self.budget.settle(self.model, held, usage)
+            if batch.purse is not None:
+                batch.purse.settle(self.model, held, usage)
 
-    async def _reserve(self, call: Call, body: Mapping[str, Any], slots: Limiter, batch: _Batch) -> Any:
+    async def _reserve(self, call: Call, body: Mapping[str, Any], slots: Limiter, batch: Batch) -> Any:
         """Room for one attempt in the budget; without it the batch ends, once nothing under way can leave any."""
-        if self.budget is None:
+        if batch.purse is None:
             return None
         most = Usage(input_tokens=most_tokens(body), output_tokens=call.max_tokens)
         while batch.stop is None:
-            if (held := self.budget.reserve(self.model, most)) is not None:
+            if (held := batch.purse.reserve(self.model, most)) is not None:
                 return held
-            if not self.budget.is_waiting:
-                self._end(batch, slots, self.budget.reached())
+            if not batch.purse.is_waiting:
+                self._end(batch, slots, batch.purse.reached())
             await self._sleep(ROOM_CHECK, batch)
         return None
 
-    def _end(self, batch: _Batch, slots: Limiter, stop: APIStop) -> None:
+    def _end(self, batch: Batch, slots: Limiter, stop: APIStop) -> None:
         """Nothing more of the batch is sent."""
         batch.stop = batch.stop or stop
         batch.stopped.set()
@@ -229,7 +219,7 @@ class APICalls:
         asked = failure.wait * self._jitter.uniform(1.0, 1.1) + 0.001
         return asked if failure.status == RATE_LIMITED else max(seconds, asked)
 
-    async def _sleep(self, seconds: float, batch: _Batch) -> None:
+    async def _sleep(self, seconds: float, batch: Batch) -> None:
         with contextlib.suppress(asyncio.TimeoutError):
             await asyncio.wait_for(batch.stopped.wait(), seconds)
 

@@ -44,7 +44,7 @@ class Call:
 
 
 OnReply = Callable[[int, Reply], None]
-"""told the place of a call and its reply as it arrives, on the thread of the event loop"""
+"""told the place of a call and its reply as it arrives, one at a time, on a thread beside the event loop"""
 
 
 class Purse(Protocol):

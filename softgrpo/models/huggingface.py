@@ -74,7 +74,7 @@ class HuggingFaceModel:
 
     @property
     def context_length(self) -> int:
-        return getattr(self.module.config, "max_position_embeddings", None) or 1 << 20
+        return loading.context_length(self.module.config) or 1 << 20
 
     def copy(self, name: str) -> HuggingFaceModel:
         """The same weights again in memory of their own, to be trained or mixed."""
@@ -100,6 +100,10 @@ class HuggingFaceModel:
 
         `on_group` hears of each chat's completions as soon as all of them have ended.
         """
+        prompts = [self.encode_chat(chat, sampling.prefill) for chat in chats]
+        longest = max(map(len, prompts), default=0)
+        if longest + sampling.max_tokens > self.context_length:
+            raise UserError(too_long(self.name, longest, sampling.max_tokens, self.context_length))
         out: dict[int, list[Completion]] = {}
 
         def done(chat: int, rows: Sequence[Drawn]) -> None:
@@ -108,7 +112,7 @@ class HuggingFaceModel:
 
         sample(
             self.module,
-            [self.encode_chat(chat, sampling.prefill) for chat in chats],
+            prompts,
             n=sampling.n,
             temperature=sampling.temperature,
             max_tokens=sampling.max_tokens,
@@ -206,6 +210,20 @@ class HuggingFaceModel:
         longest = max((len(s) for s in sequences), default=0)
         if longest > self.context_length:
             raise UserError(f"a text of {longest} tokens does not fit {self.name!r}, which reads {self.context_length}")
+
+
+def too_long(name: str, prompt: int, completion: int, context: int) -> str:
+    """Why a prompt of so many tokens cannot be continued for so many more, and what to do.
+
+    >>> too_long("gpt2", 250, 786, 1024)[:79]
+    '--max_completion_length 786: with the longest prompt (250 tokens) it makes 1036'
+    """
+    left = context - prompt
+    remedy = f"lower it to {left} or less" if left > 0 else "shorten the prompts (fewer --num_shots)"
+    return (
+        f"--max_completion_length {completion}: with the longest prompt ({prompt} tokens) it makes "
+        f"{prompt + completion} tokens, and {name!r} reads {context} at once; {remedy}"
+    )
 
 
 def encode_chat(tokenizer: Any, chat: Sequence[Message], prefill: str = "") -> list[int]:

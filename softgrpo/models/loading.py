@@ -71,6 +71,23 @@ def load_config(location: str) -> Any:
         raise UserError(_unreachable(location, error)) from error
 
 
+def context_length(config: Any) -> int | None:
+    """Tokens that the model reads at once, by its configuration; None where it names no limit (state-space models).
+
+    >>> from transformers import GPT2Config, MambaConfig
+    >>> context_length(GPT2Config(n_positions=1024)), context_length(MambaConfig())
+    (1024, None)
+    """
+    text = config.get_text_config()
+    known = (getattr(text, name, None) for name in ("max_position_embeddings", "max_seq_len", "n_ctx"))
+    length = next((n for n in known if isinstance(n, int) and n > 0), None)
+    scaling = getattr(text, "rope_parameters", None) or getattr(text, "rope_scaling", None) or {}
+    before, factor = scaling.get("original_max_position_embeddings"), scaling.get("factor")
+    if length and isinstance(before, int) and isinstance(factor, int | float):  # stretched, whether or not it says so
+        return max(length, int(before * factor))
+    return length
+
+
 def load_weights(location: str, *, dtype: torch.dtype, device: torch.device) -> Any:
     """The causal language model at a folder or hub name, in eval mode and frozen: who trains it says so.
 
@@ -128,8 +145,11 @@ def pick_device(name: str = "auto") -> torch.device:
 
 def pick_dtype(name: str, device: torch.device) -> torch.dtype:
     """`auto`: bfloat16 where the processor multiplies in it, else float32."""
-    if name != "auto":
-        return {"bfloat16": torch.bfloat16, "float32": torch.float32}[name]
+    known = {"bfloat16": torch.bfloat16, "float32": torch.float32}
+    if name not in ("auto", *known):
+        raise UserError(f"unknown dtype {name!r}; choose from auto, {', '.join(known)}")
+    if name in known:
+        return known[name]
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
     has_bf16 = getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)()

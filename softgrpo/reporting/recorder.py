@@ -7,7 +7,7 @@ import os
 import platform
 import resource
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +17,9 @@ from softgrpo.flags import to_yaml
 
 FREE = frozenset(
     "resume verbose output_dir save_total_limit skip_memory_check ledger prices max_concurrency "
-    "budget_calls budget_tokens budget_usd".split()
+    "budget_calls budget_tokens budget_usd threads thread_wait micro_batch_tokens gradient_checkpointing".split()
 )
-"""flags that may differ when a run is resumed"""
+"""flags that may differ when a run is resumed; the last two change how an update is computed, not what it is"""
 
 
 class Recorder:
@@ -58,12 +58,13 @@ class Recorder:
                 )
 
     def check_same(self, config: Any) -> None:
-        """A resumed run must be the one that was begun."""
-        before = json.loads((self.folder / "args.json").read_text(encoding="utf-8"))
-        for name, value in asdict(config).items():
-            if name not in FREE and before.get(name, value) != value:
+        """A resumed run must be the one that was begun, whichever flags were said and which left open."""
+        given, begun = asdict(config), json.loads((self.folder / "args.json").read_text(encoding="utf-8"))
+        before = replace(config, **{name: value for name, value in begun.items() if name in given}).settled
+        for name, value in config.settled.items():
+            if name not in FREE and before[name] != value:
                 raise UserError(
-                    f"{self.folder} holds a run with --{name} {before.get(name)}, not {value}; "
+                    f"{self.folder} holds a run with --{name} {before[name]}, not {value}; "
                     "resume with the same flags, or choose another --output_dir"
                 )
 

@@ -8,25 +8,29 @@ from pathlib import Path
 from typing import Any
 
 from softgrpo.auditing.gold import packaged
+from softgrpo.budget import Budget
 from softgrpo.config import TrainConfig
 from softgrpo.errors import UserError
 from softgrpo.estimate import judge_calls, plan
 from softgrpo.evaluator import Evaluator
+from softgrpo.flags import check_fields
 from softgrpo.judging.judge import check_judge, load_judge
+from softgrpo.judging.log_odds_judge import LogOddsJudge
 from softgrpo.model_interface import check_model, forget_local, load_local, load_model, same_weights
 from softgrpo.models import loading, names
-from softgrpo.models.huggingface import encode_chat
+from softgrpo.models.huggingface import encode_chat, too_long
 from softgrpo.records import Ledger, Sampling
 from softgrpo.reporting.console import Console
 from softgrpo.streams import seed_for
 from softgrpo.tasks import Question, Task, load_task
 from softgrpo.tasks.task import fingerprint
+from softgrpo.threads import said
 from softgrpo.tournament.rule import Rule
 from softgrpo.training import memory, policy
 from softgrpo.training.heldout import Player, held_out
 from softgrpo.training.learner import Learner, LearnerSettings
 from softgrpo.training.reference import MixedReference, Reference
-from softgrpo.training.services import Services, open_services
+from softgrpo.training.services import Services, open_services, put_on_budget
 from softgrpo.training.services import check as check_spending
 
 
@@ -46,6 +50,7 @@ class Parts:
 
 def check(config: TrainConfig) -> None:
     """What can be said before anything is loaded."""
+    check_fields(config)  # it may have been made in Python
     task = load_task(config.task)
     load_task(config.scoring_task)
     check_shots(config, task)
@@ -72,8 +77,7 @@ def check(config: TrainConfig) -> None:
     check_eval_prompts(config)
     if Path(config.output_dir).exists() and not Path(config.output_dir).is_dir():
         raise UserError(f"--output_dir {config.output_dir}: is a file; name a folder")
-    check_spending(config)
-    check_services(config)
+    check_services(config, check_spending(config))
 
 
 def check_shots(config: TrainConfig, task: Task) -> None:
@@ -91,8 +95,9 @@ def check_roles(config: TrainConfig, flags: Sequence[str]) -> None:
     loading.pick_device(config.device)
 
 
-def check_services(config: TrainConfig) -> None:
-    """Services are asked whether they serve the judge and the opponent."""
+def check_services(config: TrainConfig, budget: Budget | None = None) -> None:
+    """Services are asked whether they serve the judge and the opponent, within the budget from the first word on."""
+    put_on_budget(config, budget)
     for name in sorted({config.judge_model_name, config.compare_model_name}):
         for warning in check_model(name):
             print(f"warning: {warning}")
@@ -161,13 +166,16 @@ def build(config: TrainConfig, console: Console) -> Parts:
     task = load_task(config.task)
     questions = held_out(task, config.eval_prompts)
     location = loading.locate(names.parse(config.model_name))
-    _check_lengths(config, task, questions, location)
+    _check_lengths(config, task, (*task.train, *questions), config.model_name)
+    if config.compare_model_name != config.model_name:
+        _check_lengths(config, task, questions, config.compare_model_name)
     shared = _is_shared(config)
     _check_memory(config, location, shared, console)
 
+    console.say(said())
     memory.keep_freed()
     base = load_local(config.model_name, dtype=config.dtype, device=config.device)
-    services = open_services(config, Path(config.output_dir))
+    services = open_services(config)
     scoring = evaluator(config, services.ledger)
     if config.use_lora:
         ours = policy.with_lora(
@@ -185,6 +193,15 @@ def build(config: TrainConfig, console: Console) -> Parts:
         console.say(f"reasoning_weight is {scoring.weights['reasoning']:g} (a local judge is free, a paid one is not)")
     if scoring.judge.scores_texts and (config.judge_calls_per_group or config.schedule):
         console.say(f"{config.judge_model_name} scores each text once: every pair meets, whatever the schedule")
+    if isinstance(scoring.judge, LogOddsJudge):
+        longest = max((q.text for q in (*task.train, *questions)), key=len)
+        room = scoring.judge.room(longest, max((o.criteria for o in scoring.objectives), key=len, default=""))
+        if room < 2 * config.max_completion_length:
+            console.say(
+                f"warning: {config.judge_model_name} has room for {max(room, 0)} tokens of two texts, and "
+                f"--max_completion_length {config.max_completion_length} allows {2 * config.max_completion_length}: "
+                f"longer matches are not judged; lower it to {max(room // 2, 0)} or take a judge that reads more"
+            )
     if not names.parse(config.judge_model_name).is_local:
         console.say(f"{config.judge_model_name} will be asked about {judge_calls(config)} times at most")
     settings = LearnerSettings(
@@ -247,17 +264,24 @@ def _is_shared(config: TrainConfig) -> bool:
     return config.kl_weight_beta > 0 or any(same_weights(config.model_name, name) for name in roles)
 
 
-def _check_lengths(config: TrainConfig, task: Task, questions: tuple[Question, ...], location: str) -> None:
+def _check_lengths(config: TrainConfig, task: Task, questions: Sequence[Question], name: str) -> None:
+    """The longest prompt is no longer than was said, and leaves room for a completion in what the model reads."""
+    if not names.parse(name).is_local:
+        return
+    location = loading.locate(names.parse(name))
     tokenizer = loading.load_tokenizer(location)
-    shots, opening = config.shots_for(config.model_name), config.opening_for(config.model_name)
-    prompts = [task.prompt(q, num_shots=shots) for q in (*task.train, *questions)]
+    shots, opening = config.shots_for(name), config.opening_for(name)
+    prompts = [task.prompt(q, num_shots=shots) for q in questions]
     lengths = [len(encode_chat(tokenizer, p.messages, opening)) for p in prompts]
     longest = max(range(len(lengths)), key=lengths.__getitem__)
-    if lengths[longest] > config.max_prompt_length:
+    if name == config.model_name and lengths[longest] > config.max_prompt_length:
         raise UserError(
             f"--max_prompt_length {config.max_prompt_length}: prompt {prompts[longest].id!r} has {lengths[longest]} "
             f"tokens; raise it to {lengths[longest]} or use fewer --num_shots"
         )
+    context = loading.context_length(loading.load_config(location))
+    if context and lengths[longest] + config.max_completion_length > context:
+        raise UserError(too_long(name, lengths[longest], config.max_completion_length, context))
 
 
 def _check_memory(config: TrainConfig, location: str, shared: bool, console: Console) -> None:

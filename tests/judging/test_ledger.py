@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import closing
 from dataclasses import replace
 
 import pytest
@@ -106,12 +107,11 @@ def test_the_best_of_what_came_is_kept(entries):
     assert (found.text, found.p_first, found.failure) == (best.text, best.p_first, best.failure)
 
 
-def test_notes_are_kept(tmp_path):
+def test_what_an_earlier_version_noted_is_read(tmp_path):
     with Ledger(tmp_path / "l") as ledger:
-        ledger.note("spent/run", {"calls": 3, "usd": 0.5})
-        ledger.note("spent/run", {"calls": 4, "usd": 0.75})
-    with Ledger(tmp_path / "l") as ledger:
-        assert ledger.noted("spent/run") == {"calls": 4, "usd": 0.75}
+        with closing(sqlite3.connect(tmp_path / "l", isolation_level=None)) as earlier:
+            earlier.execute("INSERT INTO notes VALUES ('spent', '{\"calls\": 4, \"usd\": 0.75}')")
+        assert ledger.noted("spent") == {"calls": 4, "usd": 0.75}
         assert ledger.noted("spent/other") == {}
 
 

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from softgrpo.budget import Budget
+from softgrpo.budget import Budget, Spent
 from softgrpo.models.api_errors import APIStop, BudgetReached
 from softgrpo.models.calls import most_tokens
 from softgrpo.models.names import parse
@@ -78,6 +78,39 @@ def test_what_a_listener_raises_ends_the_batch(make):
     time.sleep(0.2)
     assert len(fake.replies_asked) <= 4
     assert ask(api)[0].text == "Yes.", "its slots are free again"
+
+
+def test_a_listener_that_blocks_holds_back_calls_and_lets_no_request_time_out(make):
+    """Each reply takes longer to keep than a request may take; no more wait to be kept than may be under way."""
+    fake, api = make({"max_concurrency": 3, "timeout": 0.3}, delay=0.1)
+    kept, waiting = [], []
+
+    def keep(i, reply):
+        assert threading.current_thread().name.startswith("softgrpo-aside")
+        time.sleep(0.35)
+        kept.append(i)
+        waiting.append(len(fake.replies_asked) - len(kept))
+
+    replies = ask(api, 7, on_reply=keep)
+    assert [r.failure for r in replies] == [""] * 7
+    assert sorted(kept) == list(range(7))
+    assert len(fake.replies_asked) == 7
+    assert max(waiting) == 2, "and the one that is kept"
+
+
+def test_after_an_error_of_the_listener_the_replies_behind_it_are_left(make):
+    _, api = make({"max_concurrency": 8})
+    tried = []
+
+    def slow_and_full(i, reply):
+        tried.append(i)
+        time.sleep(0.3)
+        raise OSError("no space left")
+
+    with pytest.raises(OSError, match="no space"):
+        ask(api, 8, on_reply=slow_and_full)
+    time.sleep(0.5)
+    assert len(tried) == 1
 
 
 def test_fewer_at_once_after_a_rate_limit_and_more_again(make):
@@ -172,6 +205,21 @@ def test_tokens_are_used_up_although_more_is_held_back_for_each_attempt(make):
     assert api.budget.spent.tokens == 3 * len(fake.replies_asked) <= 300
     most = most_tokens(fake.replies_asked[0].body) + 5
     assert api.budget.spent.tokens > 300 - most - 3
+
+
+def test_what_was_reserved_in_one_budget_is_settled_in_it(make):
+    """Whoever comes next gives the model another budget, while calls are under way."""
+    _, api = make(delay=0.3)
+    first, second = Budget(calls=5), Budget(calls=5)
+    api.budget = first
+    asking = threading.Thread(target=ask, args=(api, 3))
+    asking.start()
+    while first.held.calls < 3:
+        time.sleep(0.005)
+    api.budget = second
+    asking.join()
+    assert (first.spent.calls, first.is_waiting) == (3, False)
+    assert (second.spent, second.held) == (Spent(), Spent())
 
 
 def test_two_models_share_one_budget(make):

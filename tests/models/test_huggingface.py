@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from softgrpo.errors import UserError
+from softgrpo.models import loading
 from softgrpo.models.huggingface import encode_chat
 from softgrpo.records import Sampling
 
@@ -22,6 +23,11 @@ def test_without_a_chat_template_the_text_is_plain(tiny):
     tiny.tokenizer.chat_template = None
     assert "assistant:" not in tiny.tokenizer.decode(encode_chat(tiny.tokenizer, CHAT))  # a word it does not know
     assert len(encode_chat(tiny.tokenizer, CHAT)) == 6
+
+
+def test_an_unknown_precision_is_one_line_that_names_the_choices():
+    with pytest.raises(UserError, match="dtype 'float16'; choose from auto, bfloat16, float32"):
+        loading.pick_dtype("float16", torch.device("cpu"))
 
 
 def test_completions_hold_the_prefill_but_not_its_tokens(tiny):

@@ -15,10 +15,12 @@ import time
 
 import pytest
 
+from softgrpo.budget import Budget
 from softgrpo.errors import UserError
 from softgrpo.model_interface import load_model
 from softgrpo.models.api import NO_DECISIONS, APIStop
 from softgrpo.models.api_calls import Call
+from softgrpo.models.api_errors import BudgetReached
 from softgrpo.models.names import parse
 from softgrpo.models.openai import OpenAIModel
 from softgrpo.records import Sampling
@@ -252,6 +254,18 @@ def test_check_asks_a_server_that_lists_nothing(make):
     fake.key = "sk-another"
     with pytest.raises(UserError, match="OPENAI_API_KEY"):
         api.check()
+
+
+def test_what_a_check_asks_is_within_the_budget(make):
+    fake, api = make(name="gpt-9")  # a server of one's own, which lists another
+    api.budget = Budget(calls=0)
+    with pytest.raises(BudgetReached, match="--budget_calls 0 is reached"):
+        api.check()
+    assert not fake.replies_asked
+    fake, api = make(lists_models=False, faults=[status(500), None])
+    api.budget = Budget(calls=5)
+    api.check()
+    assert api.budget.spent.calls == len(fake.replies_asked) == 2
 
 
 def test_check_of_a_server_that_fails_or_is_not_there(make):

@@ -64,6 +64,31 @@ def test_a_resumed_run_must_be_the_one_that_was_begun(recorder):
         recorder.check_same(replace(CONFIG, num_chains=8))
 
 
+@pytest.mark.parametrize(
+    ("loss", "recorded", "same"),
+    [("grpo", True, True), ("grpo", False, False), ("dr_grpo", True, False), ("dr_grpo", False, True)],
+)
+def test_a_run_begun_when_advantages_were_divided_by_default_goes_on_if_they_still_are(recorder, loss, recorded, same):
+    """What counts is what is in force: a flag that is left open is no other run than the same thing said."""
+    config = replace(CONFIG, loss=loss)
+    recorder.start(config)
+    args = json.loads((recorder.folder / "args.json").read_text())
+    (recorder.folder / "args.json").write_text(json.dumps(args | {"scale_advantages": recorded}))
+    if same:
+        recorder.check_same(config)
+    else:
+        with pytest.raises(UserError, match=f"--scale_advantages {recorded}, not {not recorded}"):
+            recorder.check_same(config)
+    recorder.check_same(replace(config, scale_advantages=recorded))
+
+
+def test_a_flag_that_came_later_is_no_difference(recorder):
+    args = json.loads((recorder.folder / "args.json").read_text())
+    del args["clip_dual"]
+    (recorder.folder / "args.json").write_text(json.dumps(args | {"a_flag_of_old": 1}))
+    recorder.check_same(CONFIG)
+
+
 def test_what_does_not_touch_the_weights_may_differ(recorder):
     recorder.check_same(replace(CONFIG, resume=True, verbose=True, output_dir="elsewhere", save_total_limit=7))
     assert {"resume", "verbose", "output_dir"} <= FREE
