@@ -74,16 +74,17 @@ def judge_calls_per_tournament(config: TrainConfig) -> int:
 def judge_calls(config: TrainConfig) -> int:
     """The most judgements of a run: no text forfeits, no two texts are the same.
 
-    Canaries are counted at their rate. The evaluations ask about every pair in both orders, at the start, every
-    `eval_iterations` and at the end.
+    Canaries are counted as if chance drew the one more that it may draw in every iteration. The evaluations ask about
+    every pair in both orders, at the start, every `eval_iterations` and at the end.
     """
     scoring = load_task(config.scoring_task)
     given = config.weights(judge_is_local=names.parse(config.judge_model_name).is_local)
     objectives = sum(bool((scoring.weights | given)[o.name]) for o in scoring.objectives)
-    matches = config.num_train_iters * config.prompts_per_step * objectives * judge_calls_per_tournament(config)
+    matches = config.prompts_per_step * objectives * judge_calls_per_tournament(config)
+    canaries = 2 * math.ceil(config.canary_rate * matches / 2)
     evaluations = 2 + (config.num_train_iters - 1) // config.eval_iterations
     held_out = evaluations * config.eval_prompts * config.eval_samples * 2
-    return (matches + math.ceil(config.canary_rate * matches) + held_out) * config.judge_votes
+    return (config.num_train_iters * (matches + canaries) + held_out) * config.judge_votes
 
 
 def estimate(config: TrainConfig, prices: Prices | None = None) -> Estimate:

@@ -57,7 +57,9 @@ class Meeting:
 class Evaluator:
     """A task's objectives under one judge, with the weight of every reward part.
 
-    What it has learned of the judge's preference for a place is its only state; a checkpoint keeps it.
+    What it has learned of the judge and of the task's own rewards is its only state; a checkpoint keeps it. One thread
+    scores groups, while another may hold `meetings` and read that state: its mappings never change, new ones take their
+    place.
     """
 
     def __init__(
@@ -77,11 +79,11 @@ class Evaluator:
         self.weights = {**task.weights, **weights}
         self.plan, self.rule = plan, rule
         self.canary_rate, self.gold = canary_rate, gold
-        self.complaints: dict[str, str] = {}
+        self.complaints: Mapping[str, str] = {}
         """what went wrong first with each of the task's extra rewards"""
-        self.biases: dict[str, Bias] = {}
+        self.biases: Mapping[str, Bias] = {}
         """by objective"""
-        self.canaries: dict[str, Tally] = {}
+        self.canaries: Mapping[str, Tally] = {}
         """by kind, over the run"""
         self.objectives = [replace(o, weight=self.weights[o.name]) for o in task.objectives if self.weights[o.name]]
         self.main = task.objectives[0]
@@ -154,22 +156,26 @@ class Evaluator:
         return {
             "biases": {name: asdict(bias) for name, bias in self.biases.items()},
             "canaries": {kind: asdict(tally) for kind, tally in self.canaries.items()},
+            "complaints": dict(self.complaints),
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Go on from a saved state."""
         self.biases = {name: Bias(**values) for name, values in state.get("biases", {}).items()}
-        self.canaries = {kind: Tally(**values) for kind, values in state.get("canaries", {}).items()}
+        self.canaries = tallies(state)
+        self.complaints = dict(state.get("complaints", {}))
 
     def _learn(self, scored: Sequence[ScoredGroup]) -> None:
         """What these groups teach of the judge, for those that come after them."""
         if self.judge.scores_texts:
             return
+        new = {}
         for o in self.objectives:
             groups = [
                 (len(s.group.completions), [v for v in s.verdicts if v.match.objective == o.name]) for s in scored
             ]
-            self.biases[o.name] = learned(self.biases.get(o.name, Bias()), groups)
+            new[o.name] = learned(self.biases.get(o.name, Bias()), groups)
+        self.biases = {**self.biases, **new}
 
     def _extra(self, group: Group) -> dict[str, np.ndarray]:
         """[G] of each of the task's rewards from code that counts."""
@@ -177,8 +183,8 @@ class Evaluator:
         for name, reward in self.task.extra_rewards.items():
             if self.weights[name]:
                 parts[name], wrong = extra_part(reward, group.prompt, group.completions)
-                if wrong:
-                    self.complaints.setdefault(name, wrong)
+                if wrong and name not in self.complaints:
+                    self.complaints = {**self.complaints, name: wrong}
         return parts
 
     def meetings(
@@ -192,7 +198,7 @@ class Evaluator:
         ]
         # always both orders: two players met once would be read in the same order every time
         asked = [Asked(prompt=prompt, completions=(a, b), objective=self.main, plan=Plan()) for prompt, a, b in met]
-        found = hold(self.judge, [self._bout(each) for each in asked])
+        found = hold(self.judge, [Bout(contest=shown(each), plan=each.plan) for each in asked])
         judged = [_whole(each, verdicts) for each, verdicts in zip(asked, found, strict=True)]
         return [
             Meeting(prompt=prompt, ours=a, theirs=b, verdicts=verdicts, pair=_pair(prompt, verdicts))
@@ -208,6 +214,11 @@ class Evaluator:
         n = sum(size(self.plan, k) for k in players)
         contests = [b.contest for b in bouts]
         return draw(contests, self.gold, rate=self.canary_rate, n_matches=n, seed=seed_for(seed, "canaries"))
+
+
+def tallies(state: Mapping[str, Any]) -> dict[str, Tally]:
+    """How the canaries have fared, in a state as it is saved."""
+    return {kind: Tally(**values) for kind, values in state.get("canaries", {}).items()}
 
 
 def shown(asked: Asked) -> Contest:

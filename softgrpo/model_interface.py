@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import threading
 from typing import Any
 
 from softgrpo.models.names import PROVIDERS, address, parse
@@ -15,6 +16,8 @@ _PUBLIC = {
 }
 _API_KINDS = {"openai": "OpenAIModel", "anthropic": "AnthropicModel"}
 _loaded: dict[tuple[str, str, str], Any] = {}
+_loading = threading.Lock()
+"""two threads that ask for a model at once get the same one"""
 
 
 def load_model(name: str, *, dtype: str = "auto", device: str = "auto") -> TextModel:
@@ -27,9 +30,10 @@ def load_model(name: str, *, dtype: str = "auto", device: str = "auto") -> TextM
         return load_local(name, dtype=dtype, device=device)
     kind = _API_KINDS[PROVIDERS[model.provider].package]
     key = (f"{model.provider}:{model.name}", address(model), "")
-    if key not in _loaded:  # shared: what it learns of the service and what it spends is one run's
-        _loaded[key] = getattr(importlib.import_module(_PUBLIC[kind]), kind)(model)
-    return _loaded[key]
+    with _loading:
+        if key not in _loaded:  # shared: what it learns of the service and what it spends is one run's
+            _loaded[key] = getattr(importlib.import_module(_PUBLIC[kind]), kind)(model)
+        return _loaded[key]
 
 
 def load_local(name: str, *, dtype: str = "auto", device: str = "auto") -> Any:
@@ -38,9 +42,10 @@ def load_local(name: str, *, dtype: str = "auto", device: str = "auto") -> Any:
 
     model = parse(name)
     key = (_weights(name), dtype, device)
-    if key not in _loaded:
-        _loaded[key] = HuggingFaceModel.load(key[0], model, dtype=dtype, device=device)
-    return _loaded[key]
+    with _loading:
+        if key not in _loaded:
+            _loaded[key] = HuggingFaceModel.load(key[0], model, dtype=dtype, device=device)
+        return _loaded[key]
 
 
 def forget_local(name: str, *, dtype: str = "auto", device: str = "auto") -> None:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+import sys
+import threading
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -283,3 +286,32 @@ def test_head_to_head_only_the_tasks_own_objective_counts():
     judge = ScriptedJudge(lambda a, b: 1.0)
     meet(judge, [[reply("a")]], [[reply("b")]], weights=ONLY_ANSWER | {"reasoning": 0.5})
     assert {c.objective.name for c in judge.seen} == {"answer"}
+
+
+def test_what_is_read_beside_a_worker_never_grows_while_it_is_read():
+    """Another thread judges groups: objectives, complaints and canaries come in while the main thread reads them."""
+
+    def broken(prompt, completion):
+        raise ValueError("no such word")
+
+    objectives = tuple(replace(ANSWER, name=f"objective {i}") for i in range(200))
+    asked = replace(task(objectives=objectives), extra_rewards={f"extra {i}": broken for i in range(200)})
+    weights = {"strict_format": 0.0, "soft_format": 0.0, "tag_count": 0.0}
+    weights |= {o.name: 1.0 for o in objectives} | dict.fromkeys(asked.extra_rewards, 1.0)
+
+    def read_beside():
+        e = Evaluator(asked, skill_judge(SKILL), weights)
+        worker = threading.Thread(target=e.score_groups, args=([group([reply("good"), reply("weak")])],))
+        worker.start()
+        while worker.is_alive():
+            e.state()
+            assert all(wrong for wrong in [f"{name}: {wrong}" for name, wrong in e.complaints.items()])
+        return e
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    try:
+        found = [read_beside() for _ in range(5)]
+    finally:
+        sys.setswitchinterval(interval)
+    assert {(len(e.biases), len(e.complaints)) for e in found} == {(200, 200)}

@@ -12,13 +12,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from softgrpo.records import Contest, Verdict
-from softgrpo.tournament.rating import pair_outcomes
+from softgrpo.tournament.bradley_terry import n_votes
+from softgrpo.tournament.rating import HARD, pair_outcomes
 
 KINDS = ("empty", "identical", "gold")
 ENOUGH = 6
 """canaries of a kind before anything is said of them"""
 ALARMING = 0.25
 """share of them that may go wrong"""
+FAR = 0.25
+"""from 1/2 may the outcome of two identical texts be, their orders combined"""
+CHANCE = 3.0
+"""standard errors of sampled votes that prove nothing"""
 PLACE = math.log(19)
 """log-odds for a place, between two identical texts, from which the judge no longer reads: 95%"""
 
@@ -77,10 +82,13 @@ def told(
 
 
 def is_wrong(canary: Canary, verdicts: Sequence[Verdict]) -> bool:
-    """The better text did not win; or, of identical ones, the judge is all but sure of a place.
+    """The better text did not win; or one of two identical ones did, whatever its place.
 
-    A judge that can only name a winner must name one of two identical texts: then only that is wrong which does not
-    follow from the place.
+    Of identical texts a judge may favour a place: in both orders that cancels, and one that can only name a winner must
+    name one of them. What does not cancel is wrong, such as two answers that name different places. Sampled votes may
+    be divided as chance divides them, since a sound judge has no opinion here. One that gives probabilities can say so,
+    and is wrong, too, where it is all but sure of a place: it has stopped reading, and what it gives beyond the clip of
+    probabilities no longer cancels.
 
     >>> from softgrpo.records import Match, Objective, Prompt
     >>> prompt = Prompt(id="p", messages=(), subject="s", question="q")
@@ -90,19 +98,31 @@ def is_wrong(canary: Canary, verdicts: Sequence[Verdict]) -> bool:
     >>> is_wrong(Canary(kind="empty", contest=pair("text", "")), lost)
     True
     """
+    outcome = pair_outcomes(verdicts).get((0, 1), 0.5)
     if canary.kind != "identical":
-        return not pair_outcomes(verdicts).get((0, 1), 0.5) > 0.5
-    soft = [v for v in verdicts if v.how != "text" and v.p_first is not None]
-    if soft:
-        return any(abs(math.log(max(v.p_first or 0.0, 1e-9) / max(1 - (v.p_first or 0.0), 1e-9))) > PLACE for v in soft)
-    return len({v.p_first for v in verdicts}) > 1
+        return not outcome > 0.5
+    soft = [v.p_first for v in verdicts if v.how not in HARD and v.p_first is not None]
+    return abs(outcome - 0.5) > max(FAR, _by_chance(verdicts)) or any(abs(_log_odds(p)) > PLACE for p in soft)
+
+
+def _by_chance(verdicts: Sequence[Verdict]) -> float:
+    """How far the outcome of two texts may be from 1/2 where votes for them are drawn like the throws of a coin.
+
+    The outcome of k votes in each order has the standard error 1 / sqrt(8 k): of few votes it can be anything.
+    """
+    votes = [n_votes(v) for v in verdicts if v.how == "votes"]
+    return CHANCE / math.sqrt(8 * min(votes)) if votes else 0.0
+
+
+def _log_odds(p: float) -> float:
+    return math.log(max(p, 1e-9) / max(1 - p, 1e-9))
 
 
 def alarms(tallies: Mapping[str, Tally]) -> list[str]:
     """What must be said, in words."""
     words = {
         "empty": "prefers an empty text to an answer",
-        "identical": "is sure of a winner between a text and itself",
+        "identical": "finds a winner between a text and itself",
         "gold": "is wrong on pairs of which everybody knows the better text",
     }
     return [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -10,7 +11,7 @@ from typing import Any
 from softgrpo.judging.asking import TEMPLATE, chat
 from softgrpo.judging.cleaning import cleaned
 from softgrpo.judging.keys import SECRET, judgement_key, seal
-from softgrpo.judging.means import Means
+from softgrpo.judging.means import Means, Way
 from softgrpo.judging.verdicts import FREE, Reading, from_entry, from_reply, from_votes
 from softgrpo.models.api import NO_DECISIONS
 from softgrpo.models.api_calls import Call, Reply, add
@@ -43,6 +44,8 @@ class Answer:
     """How far a question has come."""
 
     question: Question
+    way: Way
+    """the one it is asked in, or was last"""
     asked: int = 0
     """0 as first asked, 1 with the format restated"""
     reading: Reading | None = None
@@ -65,8 +68,43 @@ class Answer:
             self.reading = outcome.reading
 
 
+class Scouts:
+    """The few questions that go alone, of all threads together, before it is known how the service is best asked."""
+
+    def __init__(self, means: Means) -> None:
+        self.means = means
+        self.left = SCOUTS
+        self._out: set[int] = set()
+        """threads whose question is under way"""
+        self._changed = threading.Condition()
+
+    def go(self) -> bool:
+        """The next question of this thread goes alone; False once that is of no more use.
+
+        While the last ones of other threads are under way it waits for what they find out.
+        """
+        self.back()
+        with self._changed:
+            while not (self.means.settled or self.left) and self._out:
+                self._changed.wait(0.5)  # in slices: a lock alone cannot be interrupted everywhere
+            if self.means.settled or not self.left:
+                return False
+            self.left -= 1
+            self._out.add(threading.get_ident())
+            return True
+
+    def back(self) -> None:
+        """The question of this thread is answered, or nobody waits for its answer any more."""
+        with self._changed:
+            self._out.discard(threading.get_ident())
+            self._changed.notify_all()
+
+
 class TextJudge:
-    """A model behind an API. With `votes` above 1, one that gives no probabilities is sampled that often."""
+    """A model behind an API. With `votes` above 1, one that gives no probabilities is sampled that often.
+
+    Several threads may ask at once: what one of them finds out of the service holds for all.
+    """
 
     scores_texts = False
 
@@ -88,19 +126,21 @@ class TextJudge:
         self.ledger = ledger
         self.secret = secret
         self._given = ",".join(means)
-        self._scouts = SCOUTS
+        self._scouts = Scouts(self.means)
 
     def judge(self, contests: Sequence[Contest]) -> list[tuple[Verdict, ...]]:
         """All matches at once, as many in flight as the model allows; a call that fails is a failed judgement.
 
-        Identical questions are asked once, and what the ledger knows is not asked. An unreadable reply is asked for
-        once more, with the format restated. Raises `APIStop` when no call can succeed.
+        Identical questions are asked once, and what the ledger knows is not asked; the two orders of a pair are two
+        questions, of a text against itself too. An unreadable reply is asked for once more, with the format restated.
+        Raises `APIStop` when no call can succeed.
         """
         contests = [_clean(contest) for contest in contests]
         matches = [(contest, match) for contest in contests for match in contest.matches]
         asked = [[self._question(contest, match, 0)] for contest, match in matches]
         answers = self._answers([questions[0] for questions in asked])
-        if self.votes > 1 and not (self.means.settled and self.means.soft):
+        way = self.means.now()
+        if self.votes > 1 and not (way.is_known and way.soft):
             for (contest, match), questions in zip(matches, asked, strict=True):
                 if (reading := answers[questions[0].keys[0]].reading) is None or reading.how != "log_odds":
                     questions += [self._question(contest, match, i) for i in range(1, self.votes)]
@@ -126,9 +166,11 @@ class TextJudge:
     def _question(self, contest: Contest, match: Match, sample: int) -> Question:
         question, criteria = contest.prompt.question, contest.objective.criteria
         first, second = (contest.texts[i] or "" for i in (match.first, match.second))
-        parameters = {"temperature": self._temperature, "ties": contest.objective.ties, "means": self._given}
+        asked = {"temperature": self._temperature, "ties": contest.objective.ties, "means": self._given}
+        # of a text against itself the orders differ in nothing but this, and are two judgements nevertheless
+        order = {"order": 2} if first == second and match.first > match.second else {}
 
-        def key(one: str, other: str, method: str) -> str:
+        def key(one: str, other: str, method: str, **beside: int) -> str:
             return judgement_key(
                 judge=self.model.identity,
                 template=TEMPLATE,
@@ -137,7 +179,7 @@ class TextJudge:
                 first=one,
                 second=other,
                 method=method,
-                parameters=parameters,
+                parameters={**asked, **beside},
                 sample=sample,
             )
 
@@ -145,7 +187,7 @@ class TextJudge:
         pair = key(min(first, second), max(first, second), "seal")
         drawn = seal(self.secret, pair, [question, first, second], n_labels=3 if contest.objective.ties else 2)
         return Question(
-            keys=(key(first, second, "chat"), key(first, second, "chat restated")),
+            keys=(key(first, second, "chat", **order), key(first, second, "chat restated", **order)),
             chats=(
                 chat(question, criteria, first, second, drawn),
                 chat(question, criteria, first, second, drawn, restated=True),
@@ -159,44 +201,51 @@ class TextJudge:
 
     def _answers(self, questions: Sequence[Question]) -> dict[str, Answer]:
         """By the questions' first keys; each has a reading."""
-        answers = {q.keys[0]: Answer(q) for q in questions}
+        way = self.means.now()
+        answers = {q.keys[0]: Answer(q, way) for q in questions}
         known = self.ledger.get([k for a in answers.values() for k in a.question.keys]) if self.ledger else {}
         waiting = [a for a in answers.values() if not _recall(a, known)]
-        while waiting and self._scouts and not self.means.settled:
-            self._scouts -= 1
-            self._ask([waiting.pop(0)])
+        try:
+            while waiting and self._scouts.go():
+                self._ask([waiting.pop(0)])
+        finally:
+            self._scouts.back()
         self._ask(waiting)
         return answers
 
     def _ask(self, waiting: Sequence[Answer]) -> None:
         """Until each has its reading: a way to ask that works, a limit that is enough, the format restated once."""
         while waiting:
-            limit = self.means.max_tokens
-            chats = [a.question.chats[a.asked] for a in waiting]
-            forms = [
-                self.means.call(c, a.question.labels, self._temperature) for c, a in zip(chats, waiting, strict=True)
-            ]
-            replies = self.model.run([Call(**form) for form in forms], **self._keeping(waiting))
+            way = self.means.now()  # another thread may learn of a better one meanwhile
+            for answer in waiting:
+                answer.way = way
+            replies = self.model.run([self._call(answer) for answer in waiting], **self._keeping(waiting))
             outcomes = [self._outcome(a, reply) for a, reply in zip(waiting, replies, strict=True)]
             for answer, reply, outcome in zip(waiting, replies, outcomes, strict=True):
                 answer.take(outcome, reply.usage)
             kinds = [outcome.kind for outcome in outcomes]
             if "cut" in kinds:
-                self.means.raise_limit(limit)
+                self.means.raise_limit(way)
+            # first what it can do: where some questions are answered, one that is not tells nothing of the service
+            self.means.learn([o.reading for o in outcomes if o.kind in ("read", "unreadable")], way)
             if "not answered here" in kinds:
-                self.means.drop()
-            self.means.learn([o.reading for o in outcomes if o.kind in ("read", "unreadable")])
-            waiting = [a for a, kind in zip(waiting, kinds, strict=True) if a.reading is None]
+                self.means.drop(way)
+            waiting = [a for a in waiting if a.reading is None]
+
+    def _call(self, answer: Answer) -> Call:
+        question = answer.question
+        return Call(**answer.way.call(question.chats[answer.asked], question.labels, self._temperature))
 
     def _outcome(self, answer: Answer, reply: Reply) -> Outcome:
-        """What a reply is, before anything is learned from its round."""
+        """What a reply is. It follows from the way it was asked in alone, whatever has been learned since."""
+        way = answer.way
         if reply.failure:
             reading = Reading(p_first=None, how="text", failure=reply.failure)
         else:
             reading = from_reply(reply.text, answer.question.labels, reply.logprobs)
-        if reply.failure.startswith(NO_DECISIONS) and len(self.means.left) > 1 and not self.means.settled:
+        if reply.failure.startswith(NO_DECISIONS) and not (way.is_last or way.is_known):
             return Outcome("not answered here", reading)
-        if self.means.too_short(reply.failure, reading, reply.finish_reason):
+        if way.too_short(reply.failure, reading, reply.finish_reason):
             return Outcome("cut", reading)
         if reply.failure:
             return Outcome("failed", reading)

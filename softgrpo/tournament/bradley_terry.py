@@ -156,7 +156,7 @@ def win_slopes(strengths: np.ndarray, log_tie: float = -np.inf) -> np.ndarray:
 def _row(verdict: Verdict) -> tuple[int, int, float, bool, float]:
     i, j, p = verdict.match.first, verdict.match.second, float(verdict.p_first or 0.0)
     if verdict.how == "votes":
-        votes = _votes(verdict)
+        votes = n_votes(verdict)
         return i, j, (p * votes + 0.5) / (votes + 1), False, votes
     if verdict.how in NAMED:
         return i, j, p, False, 1.0
@@ -164,8 +164,8 @@ def _row(verdict: Verdict) -> tuple[int, int, float, bool, float]:
     return i, j, math.log(p) - math.log1p(-p), True, 1.0
 
 
-def _votes(verdict: Verdict) -> float:
-    """How many answers a verdict of `w/k` counts."""
+def n_votes(verdict: Verdict) -> float:
+    """How many answers a verdict of `w/k` counts; 1 where it counts none."""
     _, slash, count = verdict.reply.partition("/")
     return float(count) if slash and count.isdigit() and int(count) else 1.0
 

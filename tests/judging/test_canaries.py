@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+import math
+import random
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from softgrpo.evaluator import Evaluator
 from softgrpo.judging.canaries import KINDS, Canary, Tally, alarms, draw, is_wrong, told
 from softgrpo.judging.rounds import Bout, hold
+from softgrpo.judging.text_judge import TextJudge
+from softgrpo.models.names import parse
+from softgrpo.models.openai import OpenAIModel
 from tests.fakes.builders import ANSWER, contest, group, reply, task, verdict
+from tests.fakes.chat_models import read
 from tests.fakes.judges import ScriptedJudge, failing, prefers_first, skill_judge
+from tests.fakes.openai_server import FakeOpenAI
 
 SHOWN = [contest("one", None, "two", matches=()), contest("three", "four", matches=())]
 GOLD = [contest("sound", "faulty", matches=())]
+SAME = [Canary(kind="identical", contest=contest(f"text {i}", f"text {i}", matches=())) for i in range(120)]
 WEIGHTS = {"answer": 1.0, "strict_format": 0.0, "soft_format": 0.0, "tag_count": 0.0}
 
 
@@ -47,11 +57,93 @@ def test_a_canary_is_made_of_texts_that_are_there():
         ("identical", (0.99, 0.99), "log_odds", True),
         ("identical", (1.0, 1.0), "text", False),
         ("identical", (1.0, 0.0), "text", True),
+        ("identical", (1.0, 0.5), "text", False),
+        ("identical", (0.5, 0.5), "text", False),
+        ("identical", (1.0, 1.0), "votes", False),
+        ("identical", (2 / 3, 0.0), "votes", False),
+        ("identical", (0.9, 0.3), "log_odds", True),
+        ("identical", (0.7, 0.4), "log_odds", False),
+        ("identical", (0.97, 0.97), "callable", True),
     ],
 )
 def test_what_is_wrong(kind, ps, how, wrong):
     canary = Canary(kind=kind, contest=contest("a", "b", matches=()))
     assert is_wrong(canary, [verdict(0, 1, ps[0], how), verdict(1, 0, ps[1], how)]) is wrong
+
+
+@pytest.mark.parametrize("votes", [2, 3, 4, 5, 9, 25])
+def test_votes_may_be_divided_by_chance_and_by_no_more(votes):
+    rng = random.Random(votes)
+
+    def both(p, q):
+        counts = [sum(rng.random() < each for _ in range(votes)) for each in (p, q)]
+        return [
+            replace(verdict(i, 1 - i, count / votes, "votes"), reply=f"{count}/{votes}")
+            for i, count in enumerate(counts)
+        ]
+
+    coin = alarmed(SAME * 4, [both(0.5, 0.5) for _ in SAME * 4])
+    assert coin[1] == 0
+    assert alarmed(SAME, [both(0.9, 0.9) for _ in SAME])[1] == 0, "a place cancels"
+    if votes > 4:  # of fewer the outcome can be anything
+        assert alarmed(SAME, [both(1, 0) for _ in SAME])[0].n_wrong == len(SAME)
+
+
+def alarmed(canaries, found):
+    """The tally of identical texts in the end, and how often there was an alarm on the way."""
+    tallies, n = {}, 0
+    for canary, verdicts in zip(canaries, found, strict=True):
+        tallies = told(tallies, [canary], [verdicts])
+        n += bool(alarms(tallies))
+    return tallies["identical"], n
+
+
+@pytest.fixture
+def asked(monkeypatch):
+    """A judge behind a service is asked about pairs of identical texts."""
+
+    def ask(answer, *, votes=1, means=("text",), **options):
+        with FakeOpenAI(answer=answer, **options) as fake:
+            monkeypatch.setenv("OPENAI_API_KEY", fake.key)
+            monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+            model = OpenAIModel(parse(f"openai:gpt-4o@{fake.url}"))
+            found = hold(TextJudge("api", model, votes=votes, means=means), [Bout(contest=c.contest) for c in SAME])
+            model.close()
+            assert len(fake.replies_asked) == 2 * votes * len(SAME), "both orders are asked"
+        return alarmed(SAME, found)
+
+    return ask
+
+
+def toss(seed=0):
+    rng = random.Random(seed)
+    return lambda messages: read(messages).answer(rng.random() < 0.5)
+
+
+def test_a_judge_that_tosses_a_coin_is_found_out(asked):
+    tally, _ = asked(toss())
+    assert 0.3 < tally.n_wrong / tally.n < 0.7
+    assert tally.alarm
+
+
+def test_votes_of_a_judge_without_an_opinion_are_no_alarm(asked):
+    assert asked(toss(), votes=3) == (Tally(n=len(SAME)), 0)
+
+
+@pytest.mark.parametrize("votes", [1, 3])
+def test_a_judge_that_always_takes_the_first_cancels(asked, votes):
+    assert asked(lambda messages: read(messages).answer(True), votes=votes) == (Tally(n=len(SAME)), 0)
+
+
+def test_an_honest_judge_is_no_alarm(asked):
+    def weighed(messages):
+        sheet = read(messages)
+        p = 0.6 if sheet.texts[0] == sheet.texts[1] else 0.9
+        return {sheet.labels[0]: math.log(p), sheet.labels[1]: math.log(1 - p)}
+
+    honest = lambda messages: read(messages).answer(read(messages).texts[0] >= read(messages).texts[1])  # noqa: E731
+    assert asked(honest) == (Tally(n=len(SAME)), 0)
+    assert asked(honest, means=("logprobs",), logprobs=weighed) == (Tally(n=len(SAME)), 0)
 
 
 def test_an_alarm_needs_enough_canaries_and_failures_are_no_errors():
@@ -93,4 +185,5 @@ def test_the_tallies_are_part_of_what_is_saved():
     other = Evaluator(task(objectives=(ANSWER,)), judge, WEIGHTS, canary_rate=0.5, gold=GOLD)
     other.restore(evaluator.state())
     assert other.canaries == evaluator.canaries != {}
+    assert other.complaints == evaluator.complaints
     assert other.biases == evaluator.biases

@@ -8,13 +8,15 @@ from dataclasses import replace
 
 import pytest
 
+from softgrpo.judging.asking import TEMPLATE
+from softgrpo.judging.keys import judgement_key
 from softgrpo.judging.means import MAX_TOKENS
 from softgrpo.judging.text_judge import SCOUTS, TextJudge
 from softgrpo.models.api import NO_DECISIONS
 from softgrpo.models.api_calls import Reply
 from softgrpo.models.api_errors import APIStop
 from softgrpo.records import Objective, Usage
-from tests.fakes.builders import contest
+from tests.fakes.builders import ANSWER, contest
 from tests.fakes.chat_models import ONE, DictLedger, Writing, read
 
 CUT = Reply(failure="empty reply: the token limit was spent before any text; raise it", usage=ONE)
@@ -213,6 +215,44 @@ def test_identical_questions_are_asked_and_paid_once():
     assert len(model.calls) == 2
     assert [v.p_first for v in one] == [v.p_first for v in other]
     assert sum(v.usage.requests for v in one + other) == 2
+
+
+def test_a_text_against_itself_is_two_judgements_that_look_the_same():
+    said = iter(("first", "second"))
+    model = Writing(lambda call, sheet: sheet.answer(next(said) == "first"), means=["text"])
+    ledger = DictLedger()
+    _, (first, second) = judged(model, "same", "same", ledger=ledger)
+    assert [first.p_first, second.p_first] == [1.0, 0.0]
+    assert [first.usage.requests, second.usage.requests] == [1, 1]
+    assert model.calls[0].chat == model.calls[1].chat, "one seal for both orders"
+    assert len(ledger.entries) == 2
+    again = Writing(lambda call, sheet: pytest.fail("asked"), means=["text"])
+    assert [v.p_first for v in judged(again, "same", "same", ledger=ledger)[1]] == [1.0, 0.0]
+
+
+def test_a_judgement_keeps_its_key():
+    """What is in people's ledgers stays known: only the second order of a text against itself has a key of its own."""
+
+    def key(first, second, **beside):
+        parameters = {"temperature": 0.0, "ties": False, "means": ""} | beside
+        return judgement_key(
+            judge=Writing.identity,
+            template=TEMPLATE,
+            criteria=ANSWER.criteria,
+            question="Go.",
+            first=first,
+            second=second,
+            method="chat",
+            parameters=parameters,
+        )
+
+    def known(*texts):
+        ledger = DictLedger()
+        judged(Writing(lambda call, sheet: soft(sheet, 0.8)), *texts, ledger=ledger)
+        return set(ledger.entries)
+
+    assert known("good", "bad") == {key("good", "bad"), key("bad", "good")}
+    assert known("same", "same") == {key("same", "same"), key("same", "same", order=2)}
 
 
 @pytest.mark.parametrize("write", [in_form, lambda call, sheet: soft(sheet, 0.8), lambda *_: "Both."])
