@@ -18,7 +18,7 @@ from softgrpo.judging.ledger import Ledger
 from softgrpo.judging.rounds import Bout, hold
 from softgrpo.records import Contest, Judge, Objective, Prompt, Standing, Usage, Verdict
 from softgrpo.tournament.forfeits import forfeits
-from softgrpo.tournament.rating import rate
+from softgrpo.tournament.rule import Rule
 from softgrpo.tournament.schedule import Plan
 
 CRITERIA = "The better text answers the task better: more to the point, better founded, better written."
@@ -101,6 +101,7 @@ def rank(
     rating = rating or ("win_share" if schedule == "round_robin" else "bradley_terry")
     try:
         plan = Plan(kind=schedule, orders=orders, calls=judge_calls)
+        rule = Rule(rating=rating, min_judged=0.0)
         contest = Contest(
             prompt=prompt if isinstance(prompt, Prompt) else as_prompt(prompt),
             objective=Objective(name="answer", criteria=criteria),
@@ -109,7 +110,7 @@ def rank(
         )
         (judged,) = hold(chosen, [Bout(contest=contest, plan=plan, seed=seed)])
         verdicts = judged + forfeits(contest.texts, objective="answer")
-        return Ranking(standing=rate(len(texts), verdicts, rating=rating), verdicts=verdicts)
+        return Ranking(standing=rule.standing(len(texts), verdicts), verdicts=verdicts)
     except ValueError as error:  # a plan that cannot be
         raise UserError(str(error)) from error
 

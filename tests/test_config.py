@@ -74,9 +74,9 @@ def test_every_flag_of_the_seed_is_read():
 @pytest.mark.parametrize(
     "argv",
     ["--num_chains 1", "--temperature 0", "--learning_rate 0", "--learning_rate -1e-6", "--num_train_iters 0",
-     "--gradient_accumulation_steps 0", "--clip_low 0", "--clip_low 1.5", "--kl_weight_beta -0.1", "--adam_beta2 1",
-     "--warmup_percent 18", "--eval_prompts 0", "--seed -1", "--loss ppo", "--dtype float8", "--judge_orders one",
-     "--ref_model_mixup_alpha 2", "--num_shots 9"],
+     "--gradient_accumulation_steps 0", "--clip_low 0", "--clip_low 1.5", "--clip_dual 0.9", "--kl_weight_beta -0.1",
+     "--adam_beta2 1", "--warmup_percent 18", "--eval_prompts 0", "--seed -1", "--loss ppo", "--dtype float8",
+     "--judge_orders one", "--ref_model_mixup_alpha 2", "--num_shots 9"],
 )  # fmt: skip
 def test_values_out_of_range_are_refused(argv):
     with pytest.raises(UserError, match=argv.split()[0]):
@@ -93,6 +93,23 @@ def test_aliases_name_the_tasks_and_the_evaluator_follows_the_dataset():
 def test_the_last_iteration_always_has_an_update(iterations, every, updates):
     config = TrainConfig(num_train_iters=iterations, gradient_accumulation_steps=every)
     assert config.n_updates == updates
+
+
+def test_advantages_are_divided_unless_the_loss_or_the_user_says_otherwise():
+    in_force = lambda **given: TrainConfig(**given).scales_advantages  # noqa: E731
+    assert [in_force(loss=loss) for loss in ("grpo", "dr_grpo", "dapo", "gspo")] == [True, False, True, True]
+    assert in_force(loss="dr_grpo", scale_advantages=True)
+    assert not in_force(loss="grpo", scale_advantages=False)
+    assert read("--loss", "dr_grpo", "--scale_advantages").scales_advantages
+    assert not read("--no-scale_advantages").scales_advantages
+    assert read("--loss", "dr_grpo").scale_advantages is None
+
+
+def test_the_losses_are_those_that_there_are():
+    from softgrpo.grpo.loss import LOSSES
+
+    (field,) = (f for f in fields(TrainConfig) if f.name == "loss")
+    assert field.metadata["choices"] == LOSSES
 
 
 def test_the_weights_are_the_seeds_and_reasoning_counts_where_it_is_free():

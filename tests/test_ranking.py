@@ -80,6 +80,14 @@ def test_too_few_calls_and_unknown_plans_are_one_clear_line():
         rank("Why?", ["a", "b"], judge=prefers_first(), schedule="knockout")
 
 
+@pytest.mark.parametrize("wrong", [dict(rating="elo"), dict(orders="one"), dict(schedule="knockout")], ids=str)
+def test_an_unknown_name_costs_no_judgement(wrong):
+    asked = []
+    with pytest.raises(UserError, match="choose from"):
+        rank("Why?", ["a", "b"], judge=lambda *texts: asked.append(texts) or 0.5, **wrong)
+    assert not asked
+
+
 def test_an_empty_text_forfeits_and_is_shown_to_nobody():
     seen = []
     ranking = rank("Why?", ["good", "  ", "weak"], judge=lambda p, a, b: seen.append((a, b)) or by_skill(p, a, b))

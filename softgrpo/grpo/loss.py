@@ -12,6 +12,10 @@ from dataclasses import dataclass
 import torch
 
 LOSSES = ("grpo", "dr_grpo", "dapo", "gspo")
+MAX_LOG_RATIO = 20.0
+"""either way; beyond it a token counts as if there, as in verl (Sheng et al., 2024)"""
+MAX_K3 = 10.0
+"""of one token, as in verl"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,23 +28,38 @@ class LossTerms:
     """scalar, sum over tokens of the k3 estimate of the KL divergence to the reference"""
     clipped: torch.Tensor
     """scalar, number of tokens whose ratio was clipped"""
+    bounded: torch.Tensor
+    """scalar, number of tokens at which another bound was in force: on the log-ratio, on a ratio under a negative
+    advantage (`clip_dual`), or on k3"""
+    mismatch_abs: torch.Tensor
+    """scalar, sum over tokens of how far the log-probability lies from that at sampling"""
+    mismatch_k3: torch.Tensor
+    """scalar, sum over tokens of the k3 estimate of KL(sampler, learner)"""
 
 
 def token_weights(loss: str, lengths_N: Sequence[int], *, max_completion_length: int) -> list[float]:
     """[N] the weight of each token of completion i when the update holds these N completions.
 
     `grpo`, `gspo`: mean over tokens, then over completions. `dapo`: mean over all tokens (Yu et al., 2025).
-    `dr_grpo`: sum over tokens by a constant length, mean over completions (Liu et al., 2025).
+    `dr_grpo`: sum over tokens by a constant length, mean over completions (Liu et al., 2025). Raises `ValueError` for
+    an unknown loss.
 
     >>> token_weights("grpo", [1, 4], max_completion_length=8), token_weights("dapo", [1, 4], max_completion_length=8)
     ([0.5, 0.125], [0.2, 0.2])
     """
+    check_loss(loss)
     n = len(lengths_N)
     if loss == "dapo":
         return [1 / sum(lengths_N)] * n
     if loss == "dr_grpo":
         return [1 / (n * max_completion_length)] * n
     return [1 / (n * length) for length in lengths_N]
+
+
+def check_loss(loss: str) -> None:
+    """Raise `ValueError` for an unknown name: none is another's."""
+    if loss not in LOSSES:
+        raise ValueError(f"unknown loss {loss!r}; choose from {', '.join(LOSSES)}")
 
 
 def policy_loss(
@@ -54,32 +73,64 @@ def policy_loss(
     loss: str = "grpo",
     clip_low: float = 0.2,
     clip_high: float = 0.2,
+    clip_dual: float = 3.0,
     kl_weight_beta: float = 0.0,
 ) -> LossTerms:
     """Clipped surrogate and k3 KL penalty (Schulman, 2020; Shao et al., 2024); all inputs [T].
 
-    `gspo` takes one ratio per completion, the exponential of its mean log-ratio (Zheng et al., 2025); then all tokens
-    of a completion must be in the same call.
+    Where the advantage is negative a ratio counts at most `clip_dual` (Ye et al., 2020). What is bounded has no
+    gradient; loss and gradient are finite for any log-probabilities that are numbers or infinite. `gspo` takes one
+    ratio per completion, the exponential of its mean log-ratio (Zheng et al., 2025); then all tokens of a completion
+    must be in the same call. Raises `ValueError` for an unknown loss.
     """
-    log_ratio_T = logprobs_T - old_logprobs_T.detach()
+    check_loss(loss)
+    old_logprobs_T = old_logprobs_T.detach()
+    log_ratio_T = log_ratios(logprobs_T, old_logprobs_T)
+    sampled_T = log_ratio_T.detach()
     if loss == "gspo":
-        n = int(row_T.max()) + 1
-        sums_N = log_ratio_T.new_zeros(n).index_add(0, row_T, log_ratio_T)
-        counts_N = log_ratio_T.new_zeros(n).index_add(0, row_T, torch.ones_like(log_ratio_T))
-        log_ratio_T = (sums_N / counts_N.clamp(min=1))[row_T]
+        log_ratio_T = _means(log_ratio_T, row_T)
     ratio_T = log_ratio_T.exp()
     clipped_T = ratio_T.clamp(1 - clip_low, 1 + clip_high)
     surrogate_T = torch.minimum(ratio_T * advantages_T, clipped_T * advantages_T)
-    is_clipped_T = (clipped_T * advantages_T < ratio_T * advantages_T).float()
+    is_dual_T = (advantages_T < 0) & (ratio_T > clip_dual)
+    surrogate_T = torch.where(is_dual_T, clip_dual * advantages_T, surrogate_T)
+    is_clipped_T = clipped_T * advantages_T < ratio_T * advantages_T
     kl_T = torch.zeros_like(logprobs_T) if ref_logprobs_T is None else k3(logprobs_T, ref_logprobs_T)
+    is_far_T = (_differences(logprobs_T, old_logprobs_T).abs() > MAX_LOG_RATIO) | (kl_T >= MAX_K3)
     return LossTerms(
         loss=(weights_T * (kl_weight_beta * kl_T - surrogate_T)).sum(),
         kl=kl_T.sum().detach(),
-        clipped=is_clipped_T.sum().detach(),
+        clipped=is_clipped_T.sum().float(),
+        bounded=(is_dual_T | is_far_T).sum().float(),
+        mismatch_abs=sampled_T.abs().sum(),
+        mismatch_k3=k3(old_logprobs_T, logprobs_T.detach()).sum(),
     )
 
 
+def log_ratios(logprobs_T: torch.Tensor, old_logprobs_T: torch.Tensor) -> torch.Tensor:
+    """[T] log of new over old probability, 20 at most either way; 0 where both are impossible.
+
+    >>> log_ratios(torch.tensor([-3.0, -1.0, -torch.inf]), torch.tensor([-15.0, -90.0, -torch.inf])).tolist()
+    [12.0, 20.0, 0.0]
+    """
+    return _differences(logprobs_T, old_logprobs_T).clamp(-MAX_LOG_RATIO, MAX_LOG_RATIO)
+
+
 def k3(logprobs_T: torch.Tensor, ref_logprobs_T: torch.Tensor) -> torch.Tensor:
-    """[T] exp(d) - d - 1 with d = reference - policy: unbiased for KL(policy, reference), never negative."""
-    d_T = ref_logprobs_T - logprobs_T
-    return d_T.exp() - d_T - 1
+    """[T] exp(d) - d - 1 with d = reference - policy, 10 at most: never negative, and but for the bounds unbiased for
+    KL(policy, reference)."""
+    d_T = log_ratios(ref_logprobs_T, logprobs_T)
+    return (d_T.expm1() - d_T).clamp(max=MAX_K3)
+
+
+def _differences(a_T: torch.Tensor, b_T: torch.Tensor) -> torch.Tensor:
+    """a - b, without a value for the difference of two infinities, or a gradient through it."""
+    return (a_T - b_T).masked_fill((a_T == b_T) & a_T.isinf(), 0.0)
+
+
+def _means(values_T: torch.Tensor, row_T: torch.Tensor) -> torch.Tensor:
+    """[T] the mean over each token's completion."""
+    n = int(row_T.max()) + 1
+    sums_N = values_T.new_zeros(n).index_add(0, row_T, values_T)
+    counts_N = values_T.new_zeros(n).index_add(0, row_T, torch.ones_like(values_T))
+    return (sums_N / counts_N.clamp(min=1))[row_T]

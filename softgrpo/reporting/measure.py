@@ -8,19 +8,24 @@ from typing import Any
 
 import numpy as np
 
-from softgrpo.records import Lesson, UpdateReport, Verdict
+from softgrpo.records import Lesson, Mismatch, Verdict
 from softgrpo.reporting.recorder import peak_rss
 
 
 def step_metrics(
-    step: int, lessons: Sequence[Lesson], update: UpdateReport | None, times: Mapping[str, float], seconds: float
+    step: int, lessons: Sequence[Lesson], learned: Mismatch | None, times: Mapping[str, float], seconds: float
 ) -> dict[str, Any]:
-    """One line of `metrics.jsonl`. Figures of the update are there only on iterations that had one."""
+    """One line of `metrics.jsonl`.
+
+    `learned` is an `UpdateReport`, or on iterations without an update the mismatch alone. `entropy` is the mean of
+    -log p over the sampled tokens, p under the distribution they were drawn from: an unbiased estimate.
+    """
     scored = [lesson.scored for lesson in lessons]
     completions = [c for s in scored for c in s.group.completions]
     standings = [st for s in scored for st in s.standings.values()]
     rewards = np.concatenate([s.rewards for s in scored])
     tokens = sum(len(c.token_ids) for c in completions)
+    logprob = _mean(np.array([x for c in completions for x in c.logprobs]))
     metrics: dict[str, Any] = {"step": step, "reward_mean": _mean(rewards), "reward_std": _spread(scored, None)}
     for name in scored[0].reward_parts:
         metrics[f"{name}_mean"] = _mean(np.concatenate([s.reward_parts[name] for s in scored]))
@@ -43,10 +48,11 @@ def step_metrics(
         "n_cyclic_triads": sum(st.n_cyclic_triads for st in standings),
         "position_bias": _mean(np.array([st.position_bias for st in standings])),
         "reliability": pooled([lesson.reliability for lesson in lessons], [s.rewards for s in scored]),
-        "sampled_logprob_mean": _mean(np.array([x for c in completions for x in c.logprobs])),
+        "sampled_logprob_mean": logprob,
+        "entropy": -logprob,
     }
-    if update:
-        metrics |= asdict(update)
+    if learned:
+        metrics |= asdict(learned)
     metrics |= {f"time_{name}": value for name, value in times.items()}
     if times.get("sample"):
         metrics["sampled_tokens_per_second"] = tokens / times["sample"]

@@ -12,6 +12,9 @@ PANELS = (
     ("format", ("strict_format_mean", "soft_format_mean")),
     ("tokens per completion", ("length_mean",)),
     ("KL to the reference", ("kl",)),
+    ("entropy of the sampled tokens", ("entropy",)),
+    ("learner less sampler, mean of |log ratio| and k3", ("mismatch_abs", "mismatch_k3")),
+    ("share of tokens held back", ("clip_share", "bounded_share")),
     ("gradient norm", ("grad_norm",)),
     ("counts", ("n_forfeits", "n_truncated", "n_unjudged", "n_flat_groups")),
     ("the judge: log-odds for what it reads first, reliability", ("position_bias", "reliability")),
@@ -73,8 +76,10 @@ def _win_rate(path: Path, evaluations: list[dict[str, Any]]) -> Path:
 def _training(path: Path, metrics: list[dict[str, Any]]) -> Path:
     from matplotlib import pyplot as plt
 
-    figure, grid = plt.subplots(5, 2, figsize=(8.3, 13), layout="constrained")
-    for axes, (title, names) in zip(grid.flat, PANELS, strict=True):
+    figure, grid = plt.subplots(-(-len(PANELS) // 2), 2, figsize=(8.3, 18), layout="constrained")
+    for axes in grid.flat[len(PANELS) :]:
+        axes.set_visible(False)
+    for axes, (title, names) in zip(grid.flat, PANELS, strict=False):
         for name in names:
             points = [(m["step"], m[name]) for m in metrics if m.get(name) is not None]
             if points:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from softgrpo.records import Standing, Verdict
-from softgrpo.tournament.rating import Bias, rate
+from softgrpo.tournament.rating import RATINGS, Bias, rate
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,6 +18,10 @@ class Rule:
     rating: str = "win_share"
     min_judged: float = 0.5
     """a group with a smaller share of its matches judged has no scores"""
+
+    def __post_init__(self) -> None:
+        if self.rating not in RATINGS:
+            raise ValueError(f"unknown rating {self.rating!r}; choose from {', '.join(RATINGS)}")
 
     def standing(
         self, n_players: int, verdicts: Sequence[Verdict], *, bias: Bias = Bias(), ties: bool = False

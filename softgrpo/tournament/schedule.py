@@ -32,8 +32,7 @@ class Plan:
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
             raise ValueError(f"unknown schedule {self.kind!r}; choose from {', '.join(KINDS)}")
-        if self.orders not in ORDERS:
-            raise ValueError(f"unknown orders {self.orders!r}; choose from {', '.join(ORDERS)}")
+        _check_orders(self.orders)
 
 
 def next_round(
@@ -99,9 +98,15 @@ def round_robin(players: Sequence[int], *, orders: str = "both", objective: str 
     >>> [(m.first, m.second) for m in round_robin([0, 1, 2], orders="balanced")]
     [(0, 1), (2, 0), (1, 2)]
     """
+    _check_orders(orders)
     return tuple(
         Match(first=players[a], second=players[b], objective=objective) for a, b in _every(len(players), orders)
     )
+
+
+def _check_orders(orders: str) -> None:
+    if orders not in ORDERS:
+        raise ValueError(f"unknown orders {orders!r}; choose from {', '.join(ORDERS)}")
 
 
 def _every(n: int, orders: str) -> list[Pair]:

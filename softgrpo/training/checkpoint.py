@@ -11,6 +11,7 @@ import torch
 
 from softgrpo.errors import UserError
 from softgrpo.files import whole_folder
+from softgrpo.models.faults import let_through
 from softgrpo.models.folders import checkpoints
 from softgrpo.training.learner import Learner
 
@@ -55,6 +56,7 @@ def restore(checkpoint: Path, learner: Learner) -> Progress:
     try:
         state: dict[str, Any] = torch.load(checkpoint / STATE, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, EOFError, ValueError) as error:
+        let_through(error)
         raise UserError(
             f"checkpoint {checkpoint} cannot be read ({type(error).__name__}); "
             "remove that folder to resume from the one before"

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from softgrpo.grpo.tree import Packed, pack_padded, pack_trees
+from softgrpo.models.faults import slower
 from softgrpo.models.local import forest, lean_states
 from softgrpo.models.local.attention import attending
 from softgrpo.training.vocabulary import sliced_logprobs
@@ -34,15 +35,19 @@ def token_logprobs(module: Any, packed: Packed, *, temperature: float) -> torch.
 def backward(loss: torch.Tensor, module: Any, packed: Packed) -> None:
     """Gradients of a loss made from `token_logprobs`: with gradient checkpointing the forward pass is computed again,
     and must attend as it did."""
-    way = attending(module, forest.FOREST) if packed.trees and forest.reads_forests(module) else nullcontext()
-    with way:
+    with attending(module, forest.FOREST) if _node_by_node(module, packed) else nullcontext():
         loss.backward()
+
+
+def _node_by_node(module: Any, packed: Packed) -> bool:
+    """The fastest of the ways; the head decides too, since a model with another one is asked for its logits."""
+    return bool(packed.trees) and has_plain_head(module) and forest.reads_forests(module)
 
 
 def _states(module: Any, packed: Packed) -> torch.Tensor:
     """[B * K, hidden] last hidden states at the kept positions."""
     kept = packed.kept.to(module.device)
-    if packed.trees and forest.reads_forests(module):
+    if _node_by_node(module, packed):
         return lean_states.states(module, packed.input_ids[0], forest.Forest.trees(*packed.trees), kept)
     return _run(module.get_decoder(), packed).last_hidden_state[:, kept].flatten(0, 1)
 
@@ -68,23 +73,27 @@ def has_plain_head(module: Any) -> bool:
     known = module.__dict__.get("_softgrpo_plain_head")
     if known is None:
         known = module.__dict__["_softgrpo_plain_head"] = _measured_head(module)
-        if not known:
-            warnings.warn("the head is no plain product: logits are held whole (more memory)", stacklevel=2)
     return known
 
 
 def _measured_head(module: Any) -> bool:
+    consequence = "the head is no plain product: logits are held whole (more memory)"
     try:
         head = module.get_output_embeddings()
         if type(head) is not torch.nn.Linear or head.bias is not None:
+            warnings.warn(consequence, stacklevel=3)
             return False
         size = module.get_input_embeddings().num_embeddings
         ids = forest.some_tokens(size, 8)[None].to(module.device)
         whole = module(input_ids=ids, use_cache=False).logits.float()
         parts = head(module.get_decoder()(input_ids=ids, use_cache=False).last_hidden_state).float()
-    except (AttributeError, RuntimeError, TypeError, ValueError):
+    except (AttributeError, RuntimeError, TypeError, ValueError) as error:
+        slower(consequence, error)
         return False
-    return torch.allclose(whole, parts, rtol=1e-2, atol=1e-3 * float(whole.abs().max()))
+    is_plain = torch.allclose(whole, parts, rtol=1e-2, atol=1e-3 * float(whole.abs().max()))
+    if not is_plain:
+        warnings.warn(consequence, stacklevel=3)
+    return is_plain
 
 
 @torch.no_grad()
@@ -107,6 +116,7 @@ def reads_trees(module: Any, pad_id: int) -> bool:
         as_tree, as_rows = (token_logprobs(module, p, temperature=1.0) for p in (tree, plain))
         chain = replace(tree, trees=((int(tree.input_ids.numel()),),))  # every token sees all before it
         as_chain = token_logprobs(module, chain, temperature=1.0)
-    except (TypeError, ValueError, RuntimeError, IndexError):
+    except (TypeError, ValueError, RuntimeError, IndexError) as error:
+        slower("this model reads no trees: completions are padded (slower)", error)
         return False
     return bool((as_tree - as_rows).abs().mean() < 0.2 * (as_chain - as_rows).abs().mean())

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from softgrpo.config import TrainConfig
+from softgrpo.models.faults import in_words
 from softgrpo.models.local.generation import ROWS_AT_ONCE
 
 GIB = 1 << 30
@@ -101,6 +102,18 @@ def available(device: torch.device) -> int:
     if limit.exists() and limit.read_text().strip() != "max":
         free = min(free, int(limit.read_text()) - int(used.read_text()))
     return free
+
+
+def too_much(error: BaseException, config: TrainConfig) -> str:
+    """What to do after memory ran out all the same: on the way first what a run may go on with."""
+    now = [f"--micro_batch_tokens {max(1, config.micro_batch_tokens // 2)}"]
+    now += [] if config.gradient_checkpointing else ["--gradient_checkpointing"]
+    later = [] if config.use_lora else ["--use_lora"]
+    later += [f"--max_completion_length {max(1, config.max_completion_length // 2)}"]
+    return (
+        f"stopped: out of memory ({in_words(error)}); go on with {' or '.join(now)}, or begin another run with "
+        f"{' or '.join(later)}"
+    )
 
 
 def remedies(sizes: Sizes, config: TrainConfig, *, bytes_per_weight: int, shared_base: bool, room: float) -> str:

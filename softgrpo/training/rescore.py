@@ -43,7 +43,7 @@ def rescore(config: RescoreConfig) -> int:
     folder, run = open_run(config.run)
     rating = config.rating or run.tournament[1]
     rule = Rule(rating=rating, min_judged=run.min_judged if config.min_judged is None else config.min_judged)
-    groups = list(rescored(folder, rule, shrink=config.shrink_advantages, scale=run.scale_advantages))
+    groups = list(rescored(folder, rule, shrink=config.shrink_advantages, scale=run.scales_advantages))
     if not groups:
         raise UserError(f"--run {config.run}: holds no recorded groups yet")
     summary = {"rating": rating, "shrink_advantages": config.shrink_advantages, **compared(groups)}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import shlex
 import time
+import traceback
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,16 +17,18 @@ import torch
 
 from softgrpo.config import TrainConfig
 from softgrpo.errors import UserError
+from softgrpo.evaluator import tallies
 from softgrpo.judging.arrivals import Arrivals
 from softgrpo.judging.canaries import alarms
 from softgrpo.models import names
 from softgrpo.models.api_errors import APIStop
-from softgrpo.records import Lesson, Prompt, Sampling, ScoredGroup, UpdateReport
+from softgrpo.models.faults import out_of_memory
+from softgrpo.records import Lesson, Mismatch, Prompt, Sampling, ScoredGroup
 from softgrpo.reporting.console import Console
 from softgrpo.reporting.measure import group_lines, step_metrics
 from softgrpo.reporting.recorder import Recorder
 from softgrpo.streams import seed_for
-from softgrpo.training import checkpoint, final, heldout, setup
+from softgrpo.training import checkpoint, final, heldout, memory, setup
 from softgrpo.training.ahead import Ahead
 from softgrpo.training.interrupts import Interrupts
 from softgrpo.training.lessons import lesson
@@ -52,6 +55,11 @@ def train(config: TrainConfig) -> int:
         parts = setup.build(config, console)
         recorder.start(config, setup.task_record(config))
         return Trainer(config, parts, recorder, console).run()
+    except Exception as error:  # while it was built: the trainer keeps what it can
+        if not out_of_memory(error):
+            raise
+        console.say(memory.too_much(error, config))
+        return 1
     finally:
         console.close()
 
@@ -67,8 +75,10 @@ class Trainer:
         self.folder = recorder.folder
         self.window: list[Lesson] = []
         self.iteration = self.safe = self.saved = 0
+        self.sound = True
+        """the weights are those of `safe`: no update was begun and not ended"""
         self.learned: dict[str, Any] = {}
-        """what the evaluator knows of the judge after the iteration's groups"""
+        """the evaluator's state after the iteration's groups; a judge that works ahead may have changed it since"""
         self.kept: dict[str, Any] = {}
         """that by `safe`, and the groups that were sampled ahead then"""
         self.ahead = Ahead(
@@ -78,7 +88,7 @@ class Trainer:
             threaded=not names.parse(config.judge_model_name).is_local,
         )
         self.skipped = 0
-        self.unrecorded: tuple[list[Lesson], UpdateReport | None, float] | None = None
+        self.unrecorded: tuple[list[Lesson], Mismatch | None, float] | None = None
         """an iteration whose update is made and whose record is not yet written"""
         self.times: dict[str, float] = defaultdict(float)
         self.complained: set[str] = set()
@@ -100,6 +110,12 @@ class Trainer:
                 return 1
             except UserError as error:
                 raise UserError(f"{error}; {self._kept()}") from error
+            except Exception as error:
+                if not out_of_memory(error):
+                    raise
+                traceback.clear_frames(error.__traceback__)  # what they hold is needed to save
+                self.console.say(f"{memory.too_much(error, self.config)}; {self._kept_in_little()}")
+                return 1
         return 1 if self.skipped >= MAX_SKIPPED else 0
 
     def _loop(self) -> None:
@@ -164,7 +180,7 @@ class Trainer:
         config = self.config
         return lesson(
             scored,
-            scale_advantages=config.scale_advantages,
+            scale_advantages=config.scales_advantages,
             shrink_advantages=config.shrink_advantages,
             mask_truncated=config.mask_truncated,
         )
@@ -173,17 +189,20 @@ class Trainer:
         """An update follows every `gradient_accumulation_steps` iterations, and the last one."""
         self.unrecorded = (lessons, None, started)
         is_last = self.iteration == self.config.num_train_iters
-        if self.iteration % self.config.gradient_accumulation_steps and not is_last:
-            return
         parts, config = self.parts, self.config
         learner = parts.learner
+        if self.iteration % config.gradient_accumulation_steps and not is_last:
+            with self._timed("learn"):
+                self.unrecorded = (lessons, learner.mismatch(lessons), started)
+            return
         with self._timed("learn"), self.interrupts.held():
             torch.manual_seed(seed_for(config.seed, "dropout", self.iteration))
+            self.sound = False
             report = learner.update(self.window)
             if learner.reference and config.update_ref_model and learner.updates % config.update_ref_model_freq == 0:
                 learner.reference.mix(learner.masters)
             self.window = []
-            self.safe = self.iteration
+            self.safe, self.sound = self.iteration, True
             self.kept = {"judging": self.learned, "pending": self.ahead.pending()}
             self.unrecorded = (lessons, report, started)
         bad = bool(report.skipped) and report.n_trained > 0
@@ -194,10 +213,10 @@ class Trainer:
     def _record(self) -> None:
         if self.unrecorded is None:
             return
-        lessons, update, started = self.unrecorded
+        lessons, learned, started = self.unrecorded
         seconds = time.monotonic() - started
         self.times["elapsed"] = time.monotonic() - self.begun
-        metrics = step_metrics(self.iteration, lessons, update, dict(self.times), seconds)
+        metrics = step_metrics(self.iteration, lessons, learned, dict(self.times), seconds)
         left = self.config.num_train_iters - self.iteration
         metrics |= self._judge_health()
         metrics |= self.parts.services.spending(self.paid_before, len(self.durations) + 1, left)
@@ -240,23 +259,23 @@ class Trainer:
 
     def _complain(self) -> None:
         """Say once what is wrong with a reward of the task's own."""
-        for name, wrong in self.parts.evaluator.complaints.items():
+        for name, wrong in self.learned["complaints"].items():
             if name not in self.complained:
                 self.complained.add(name)
                 self.console.say(f"reward {name!r} fails ({wrong}): such completions have no reward and are left out")
 
     def _judge_health(self) -> dict[str, int]:
-        """How the canaries have fared so far; an alarm is said once."""
-        tallies = self.parts.evaluator.canaries
-        for alarm in alarms(tallies):
+        """How the canaries have fared up to the iteration's groups; an alarm is said once."""
+        tallied = tallies(self.learned)
+        for alarm in alarms(tallied):
             if alarm.split(":")[0] not in self.complained:
                 self.complained.add(alarm.split(":")[0])
                 self.console.say(f"warning: {alarm}")
         return {
-            "n_canaries": sum(t.n for t in tallies.values()),
-            "n_canaries_wrong": sum(t.n_wrong for t in tallies.values()),
-            "n_canaries_failed": sum(t.n_failed for t in tallies.values()),
-            "n_canary_alarms": sum(t.alarm for t in tallies.values()),
+            "n_canaries": sum(t.n for t in tallied.values()),
+            "n_canaries_wrong": sum(t.n_wrong for t in tallied.values()),
+            "n_canaries_failed": sum(t.n_failed for t in tallied.values()),
+            "n_canary_alarms": sum(t.alarm for t in tallied.values()),
         }
 
     def _to_evaluate(self) -> bool:
@@ -272,7 +291,7 @@ class Trainer:
 
     def _save(self) -> None:
         """The state after the last update. What was sampled since is sampled again on resume."""
-        if self.safe == self.saved:
+        if self.safe == self.saved or not self.sound:
             return
         with self._timed("save"), self.interrupts.held():
             checkpoint.save(
@@ -289,9 +308,20 @@ class Trainer:
         if self.safe == self.iteration:
             self._record()
         self._save()
-        if not self.safe:
-            return f"nothing was learned yet; {self._command()} starts over and pays for no judgement twice"
-        return f"saved at step {self.safe}; {self._command()} goes on"
+        if not self.saved:
+            what = "saved" if self.safe else "learned"
+            return f"nothing was {what} yet; {self._command()} starts over and pays for no judgement twice"
+        return f"saved at step {self.saved}; {self._command()} goes on"
+
+    def _kept_in_little(self) -> str:
+        """The same where there may not be memory enough to save."""
+        try:
+            return self._kept()
+        except Exception as error:
+            if not out_of_memory(error):
+                raise
+            self.sound = False
+            return self._kept()
 
     def _command(self) -> str:
         """The command that resumes."""

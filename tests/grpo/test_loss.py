@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from softgrpo.grpo.loss import LOSSES, k3, policy_loss, token_weights
 
-LOW, HIGH, BETA, LONGEST = 0.2, 0.3, 0.07, 10
+LOW, HIGH, DUAL, BETA, LONGEST = 0.2, 0.3, 3.0, 0.07, 10
 
 
 def drawn(lengths, seed=0, spread=0.4):
@@ -33,6 +33,8 @@ def reference(loss, new, old, ref, advantages):
             ratio = torch.exp(mean_log_ratio if loss == "gspo" else new_i[t] - old_i[t])
             bounded = ratio.clamp(min=1 - LOW).clamp(max=1 + HIGH)
             surrogate = min(ratio * advantage, bounded * advantage)
+            if advantage < 0:  # dual clip
+                surrogate = max(surrogate, torch.full_like(ratio, DUAL * advantage))
             kl = torch.exp(ref_i[t] - new_i[t]) - (ref_i[t] - new_i[t]) - 1
             weight = {
                 "grpo": 1 / length / len(new),
@@ -98,7 +100,7 @@ def test_micro_batches_add_up_to_the_whole(loss, parts):
     pieces = [ours(loss, in_parts, old, ref, advantages, rows=rows, lengths=lengths) for rows in parts]
     for piece in pieces:
         piece.loss.backward()
-    for name in ("loss", "kl", "clipped"):
+    for name in ("loss", "kl", "clipped", "bounded", "mismatch_abs", "mismatch_k3"):
         total = sum(getattr(piece, name).item() for piece in pieces)
         assert total == pytest.approx(getattr(at_once, name).item(), rel=1e-12)
     for a, b in zip(whole, in_parts, strict=True):
@@ -206,3 +208,125 @@ def test_weights_make_a_mean(lengths, loss):
 def test_dr_grpo_weighs_every_token_alike_whatever_the_lengths(lengths):
     weights = token_weights("dr_grpo", lengths, max_completion_length=50)
     assert weights == [1 / (len(lengths) * 50)] * len(lengths)
+
+
+def one_token(new, old, advantage, ref=None, **options):
+    """The terms of one token of weight 1, and its log-probability, to which the loss is differentiated."""
+    new = torch.tensor([float(new)], requires_grad=True)
+    old, ref = (None if x is None else torch.tensor([float(x)]) for x in (old, ref))
+    one = torch.ones(1)
+    terms = policy_loss(new, old, ref, advantage * one, one, torch.tensor([0]), **options)
+    terms.loss.backward()
+    return terms, new.grad.item()
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_a_ratio_counts_at_most_three_times_where_the_advantage_is_negative(loss):
+    """Sampled at -15 and learned at -3 the ratio is e^12 = 162,755; dual clip makes it 3, and nothing pulls."""
+    terms, slope = one_token(-3, -15, -1.0, loss=loss)
+    assert terms.loss.item() == pytest.approx(3.0)
+    assert (slope, terms.bounded.item(), terms.clipped.item()) == (0.0, 1.0, 0.0)
+    terms, slope = one_token(-3, -15, -1.0, loss=loss, clip_dual=10.0)
+    assert terms.loss.item() == pytest.approx(10.0)
+    terms, slope = one_token(math.log(2.9) - 5, -5, -1.0, loss=loss)
+    assert (terms.loss.item(), slope) == (pytest.approx(2.9, rel=1e-5), pytest.approx(2.9, rel=1e-5))
+    assert terms.bounded.item() == 0
+    terms, slope = one_token(-3, -15, 1.0, loss=loss)
+    assert (terms.loss.item(), terms.bounded.item()) == (pytest.approx(-1.2), 0), "held back by the usual clip"
+
+
+def test_on_policy_the_smallest_bound_leaves_the_gradient_whole():
+    terms, slope = one_token(-1, -1, -2.0, clip_dual=1.0)
+    assert (terms.loss.item(), slope, terms.bounded.item()) == (2.0, 2.0, 0)
+
+
+def test_a_log_ratio_beyond_twenty_counts_as_twenty():
+    """Either way, and without a gradient."""
+    terms, slope = one_token(-0.5, -30, 1.0)
+    assert (terms.loss.item(), slope, terms.bounded.item()) == (pytest.approx(-1.2), 0, 1)
+    terms, slope = one_token(-30, -0.5, 1.0)
+    assert terms.loss.item() == pytest.approx(-math.exp(-20), rel=1e-4)
+    assert (slope, terms.bounded.item()) == (0, 1)
+
+
+@pytest.mark.parametrize(
+    ("new", "ref", "kl", "slope", "bounded"),
+    [
+        pytest.param(-1.0, -1.0, 0, 0, 0, id="agree"),
+        pytest.param(-3.0, -1.0, math.exp(2) - 3, 1 - math.exp(2), 0, id="below the bound"),
+        pytest.param(-4.0, -1.0, 10, 0, 1, id="e^3 - 4 = 16.1"),
+        pytest.param(-1.0, -5.0, math.exp(-4) + 3, 1 - math.exp(-4), 0, id="the reference finds it unlikely"),
+        pytest.param(-1.0, -90.0, 10, 0, 1, id="very unlikely"),
+        pytest.param(-1.0, -math.inf, 10, 0, 1, id="impossible"),
+        pytest.param(-math.inf, -1.0, 10, 0, 1, id="impossible for the policy"),
+        pytest.param(-math.inf, -math.inf, 0, 0, 0, id="impossible for both"),
+    ],
+)
+def test_the_penalty_of_a_token_is_ten_at_most(new, ref, kl, slope, bounded):
+    """Its slope is that of k3 by the log-probability, 1 - e^d, and none beyond the bound."""
+    terms, found = one_token(new, new, 0.0, ref, kl_weight_beta=1.0)
+    assert terms.kl.item() == pytest.approx(kl, rel=1e-5)
+    assert terms.loss.item() == pytest.approx(kl, rel=1e-5)
+    assert found == pytest.approx(slope, rel=1e-5)
+    assert terms.bounded.item() == bounded
+
+
+logprobs = st.sampled_from([-math.inf, math.inf, 0.0, -1e38, -3e38]) | st.floats(-1e30, 0) | st.floats(-30, 0)
+
+
+@given(
+    st.lists(st.tuples(logprobs, logprobs, logprobs, st.floats(-100, 100)), min_size=1, max_size=6),
+    st.sampled_from(LOSSES),
+    st.sampled_from([torch.float32, torch.float64]),
+)
+def test_whatever_the_log_probabilities_loss_and_gradient_are_finite_and_bounded(rows, loss, dtype):
+    new, old, ref, advantages = (torch.tensor(x, dtype=dtype) for x in zip(*rows, strict=True))
+    new.requires_grad_()
+    n = len(rows)
+    weights, row = torch.full((n,), 1 / n, dtype=dtype), torch.arange(n) // 2
+    terms = policy_loss(new, old, ref, advantages, weights, row, loss=loss, kl_weight_beta=0.1)
+    terms.loss.backward()
+    assert torch.isfinite(terms.loss)
+    assert -1.2 * 100 - 1e-3 <= terms.loss.item() <= 3 * 100 + 0.1 * 10 + 1e-3
+    assert torch.isfinite(new.grad).all()
+    for value in (terms.kl, terms.mismatch_abs, terms.mismatch_k3):
+        assert torch.isfinite(value)
+        assert value >= 0
+    assert 0 <= terms.bounded <= n
+    assert terms.mismatch_abs <= 20 * n
+
+
+def test_what_is_no_number_stays_none():
+    """A broken model is seen, and its update skipped: only infinities are bounded."""
+    terms, _ = one_token(math.nan, -1, 1.0)
+    assert math.isnan(terms.loss.item())
+    terms, _ = one_token(-1, -1, 0.0, math.nan, kl_weight_beta=1.0)
+    assert math.isnan(terms.loss.item())
+
+
+def test_tokens_that_meet_a_bound_are_counted_once():
+    """A ratio over three under a negative advantage, a log-ratio over twenty and a penalty over ten; then none."""
+    new = torch.tensor([-1.0, -1.0, -5.0, -25.0, -1.0])
+    old = torch.tensor([-3.0, -25.0, -5.0, -1.0, -1.1])
+    ref = torch.tensor([-1.0, -25.0, -1.0, -1.0, -1.0])
+    advantages = torch.tensor([-1.0, -1.0, 1.0, 1.0, -1.0])
+    terms = policy_loss(new, old, ref, advantages, torch.ones(5), torch.zeros(5, dtype=torch.long))
+    assert terms.bounded.item() == 4
+
+
+def test_mismatch_is_that_of_learner_and_sampler_by_hand():
+    """Log-ratios 0.5 and -0.2: 0.7 in all, and e^0.5 - 1.5 + e^-0.2 - 0.8; the loss has no part in it."""
+    old = torch.tensor([-1.0, -2.0], dtype=torch.float64)
+    new, one = old + torch.tensor([0.5, -0.2], dtype=torch.float64), torch.ones(2, dtype=torch.float64)
+    for loss in LOSSES:
+        terms = policy_loss(new, old, None, one, one, torch.tensor([0, 0]), loss=loss)
+        assert terms.mismatch_abs.item() == pytest.approx(0.7)
+        assert terms.mismatch_k3.item() == pytest.approx(math.exp(0.5) - 1.5 + math.exp(-0.2) - 0.8)
+
+
+@pytest.mark.parametrize("name", ["ppo", "", "GRPO"])
+def test_an_unknown_loss_is_an_error_that_names_the_choices(name):
+    with pytest.raises(ValueError, match="choose from grpo, dr_grpo, dapo, gspo"):
+        token_weights(name, [1], max_completion_length=8)
+    with pytest.raises(ValueError, match="choose from grpo, dr_grpo, dapo, gspo"):
+        one_token(-1, -1, 1.0, loss=name)

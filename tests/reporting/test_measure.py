@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import math
 import warnings
+from dataclasses import asdict
 
 import numpy as np
 import pytest
 
 from softgrpo import files
 from softgrpo.evaluator import Evaluator
-from softgrpo.records import Match, UpdateReport, Verdict
+from softgrpo.records import Match, Mismatch, UpdateReport, Verdict
 from softgrpo.reporting.measure import group_lines, step_metrics
 from softgrpo.rewards.compose import compose
 from softgrpo.tournament.rating import win_shares
@@ -20,6 +21,7 @@ from tests.fakes.builders import completion, group, reply, task
 from tests.fakes.judges import failing, prefers_first, skill_judge
 
 WEIGHTS = {"answer": 1.0, "strict_format": 0.5, "soft_format": 0.5, "tag_count": 1.0}
+MISMATCH = Mismatch(mismatch_abs=0.01, mismatch_k3=0.02, bounded_share=0.03)
 TIMES = {"sample": 2.0, "judge": 1.0}
 
 
@@ -44,6 +46,7 @@ def test_figures_of_a_step_by_hand():
     assert found["reward_mean"] == pytest.approx((1.5 + 1.5 + 0 + 1.5 - 1.5 + 0) / 3)
     assert found["length_mean"] == 5
     assert found["sampled_logprob_mean"] == -1
+    assert found["entropy"] == 1
     assert found["sampled_tokens_per_second"] == 7.5
     assert (found["n_completions"], found["n_truncated"], found["n_forfeits"]) == (3, 1, 1)
     assert (found["n_unjudged"], found["n_left_out"], found["n_flat_groups"]) == (0, 0, 0)
@@ -62,11 +65,26 @@ def test_spreads_are_within_groups_and_means_over_all():
 
 def test_the_figures_of_an_update_stand_beside():
     update = UpdateReport(
-        update=2, learning_rate=1e-6, loss=0.1, kl=0.2, clip_share=0, grad_norm=1.5, n_trained=2, n_tokens=6
+        update=2,
+        learning_rate=1e-6,
+        loss=0.1,
+        kl=0.2,
+        clip_share=0,
+        grad_norm=1.5,
+        n_trained=2,
+        n_tokens=6,
+        **asdict(MISMATCH),
     )
     found = metrics(lessons(prefers_first(), [reply("a"), reply("b")]), update)
     assert (found["update"], found["kl"], found["grad_norm"], found["skipped"]) == (2, 0.2, 1.5, "")
+    assert (found["mismatch_abs"], found["mismatch_k3"], found["bounded_share"]) == (0.01, 0.02, 0.03)
     assert found["position_bias"] == pytest.approx(math.log(999))
+
+
+def test_without_an_update_the_mismatch_stands_alone():
+    found = metrics(lessons(prefers_first(), [reply("a"), reply("b")]), MISMATCH)
+    assert (found["mismatch_abs"], found["mismatch_k3"], found["bounded_share"]) == (0.01, 0.02, 0.03)
+    assert "loss" not in found
 
 
 def test_a_step_on_which_every_judgement_failed_is_recorded_quietly():

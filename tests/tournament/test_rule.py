@@ -22,6 +22,11 @@ def test_it_rates_by_name(rating):
     assert np.isfinite(found.scores).all()
 
 
+def test_an_unknown_rating_is_refused_before_anybody_is_asked():
+    with pytest.raises(ValueError, match="unknown rating 'elo'; choose from win_share, bradley_terry"):
+        Rule(rating="elo")
+
+
 @pytest.mark.parametrize(("min_judged", "scored"), [(0.6, True), (0.7, False)])
 def test_four_of_six_matches_were_judged(min_judged, scored):
     found = Rule(rating="bradley_terry", min_judged=min_judged).standing(3, JUDGED + FAILED)

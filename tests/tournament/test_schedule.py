@@ -141,3 +141,5 @@ def test_what_there_is_no_name_for():
         Plan(kind="ladder")
     with pytest.raises(ValueError, match="unknown orders 'one'; choose from both, balanced"):
         Plan(orders="one")
+    with pytest.raises(ValueError, match="unknown orders 'one'; choose from both, balanced"):
+        round_robin([0, 1, 2], orders="one")

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 import os
+import re
 import threading
 import time
 
 import pytest
 from runs import flags, start, steady
 
+from softgrpo import evaluator, model_interface
+from softgrpo.cli import run
 from softgrpo.files import read_lines
 from softgrpo.training.ahead import Ahead
 from tests.fakes.builders import group
@@ -134,7 +138,13 @@ def test_a_stale_run_killed_and_resumed_is_the_run_that_was_never_killed(tmp_pat
     with FakeOpenAI(answer=answer) as server:
         env = os.environ | {"OPENAI_API_KEY": server.key, "OPENAI_BASE_URL": server.url, "NO_PROXY": "127.0.0.1"}
         options = dict(judge_model_name="gpt-4o", compare_model_name="gpt-4o-mini", num_train_iters=12)
-        options |= dict(max_staleness=1, gradient_accumulation_steps=1, judge_calls_per_group=6, schedule="adaptive")
+        options |= dict(
+            max_staleness=1,
+            gradient_accumulation_steps=1,
+            judge_calls_per_group=6,
+            schedule="adaptive",
+            canary_rate=0.4,
+        )
         whole, folder = tmp_path / "whole", tmp_path / "killed"
         output, _ = (process := start(flags(whole, tiny_folder, tiny_folder, **options), env=env)).communicate()
         assert process.returncode == 0, output
@@ -151,3 +161,36 @@ def test_a_stale_run_killed_and_resumed_is_the_run_that_was_never_killed(tmp_pat
         metrics = read_lines(whole / "metrics.jsonl")
         assert all(m["time_wait"] <= m["time_judge"] + 0.5 for m in metrics)
         assert any(m.get("grad_norm") for m in metrics)
+
+
+def test_a_step_tells_what_was_known_after_its_groups(tmp_path, tiny_folder, monkeypatch, capsys):
+    """However far the judge has come with the next iteration's groups meanwhile: here it is always ahead."""
+    known, take, count = {}, Ahead.take, itertools.count(1)
+
+    def taken(self, k):
+        judged = take(self, k)
+        known[k] = judged.state["canaries"]
+        for future in self.futures.values():
+            future.result(60)
+        return judged
+
+    def fails(self, group):
+        self.complaints = {**self.complaints, f"reward {next(count)}": "no such word"}
+        return {}
+
+    monkeypatch.setattr(model_interface, "_loaded", {})
+    monkeypatch.setattr(Ahead, "take", taken)
+    monkeypatch.setattr(evaluator.Evaluator, "_extra", fails)
+    monkeypatch.setattr(evaluator, "section", lambda text, name: f"something of {text}")
+    with FakeOpenAI(answer=answer) as server:
+        monkeypatch.setenv("OPENAI_API_KEY", server.key)
+        monkeypatch.setenv("OPENAI_BASE_URL", server.url)
+        monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+        options = dict(judge_model_name="gpt-4o", compare_model_name="gpt-4o-mini", num_train_iters=5)
+        options |= dict(max_staleness=1, canary_rate=0.5)
+        assert run("train", flags(tmp_path / "run", tiny_folder, tiny_folder, **options)) == 0
+    told = [line["n_canaries"] for line in read_lines(tmp_path / "run" / "metrics.jsonl")]
+    assert told == [sum(tally["n"] for tally in known[k].values()) for k in range(1, 6)]
+    assert told == sorted(set(told)), "each iteration had some"
+    said = re.findall(r"^(?:reward 'reward \d|step \d(?=/))", capsys.readouterr().out, re.MULTILINE)
+    assert said == [words for k in range(1, 6) for words in (f"reward 'reward {k}", f"step {k}")]

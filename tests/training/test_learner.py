@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import math
 
 import numpy as np
@@ -12,7 +13,8 @@ import torch
 from softgrpo.records import Group, Lesson, Prompt, Sampling, ScoredGroup
 from softgrpo.training import policy as policies
 from softgrpo.training.forward import reads_trees
-from softgrpo.training.learner import Learner, LearnerSettings, _weighted
+from softgrpo.training.learner import MEASURED_TOKENS, Learner, LearnerSettings
+from softgrpo.training.lessons import unweighted, weighted
 from softgrpo.training.reference import MixedReference, Reference
 from softgrpo.training.sampler import sample_groups
 
@@ -62,8 +64,10 @@ def by_hand(module, reference, lessons, settings: LearnerSettings) -> dict[str, 
             ratio = sequence_ratio if settings.loss == "gspo" else torch.exp(logs[t] - completion.logprobs[t])
             low, high = 1 - settings.clip_low, 1 + settings.clip_high
             gain = torch.min(ratio * advantage, torch.clamp(ratio, low, high) * advantage)
+            if advantage < 0:
+                gain = torch.max(gain, torch.tensor(settings.clip_dual * advantage))
             d = ref_logits[t].log_softmax(-1)[completion.token_ids[t]] - logs[t]
-            per_token.append(-gain + settings.kl_weight_beta * (torch.exp(d) - d - 1))
+            per_token.append(-gain + settings.kl_weight_beta * (torch.exp(d) - d - 1).clamp(max=10))
         if settings.loss in ("grpo", "gspo"):
             loss = loss + sum(per_token) / n / len(rows)
         elif settings.loss == "dapo":
@@ -97,10 +101,10 @@ def test_gradient_equals_one_written_by_hand(tiny, loss, tree):
     assert learner.tree
     learner.tree = tree
     expected = by_hand(learner.policy.module, tiny.module, lessons, learner.settings)
-    value, kl, clip_share = learner.gradients(lessons)
-    assert value == pytest.approx(expected["loss"].item(), rel=1e-5, abs=1e-6)
-    assert kl > 0
-    assert clip_share > 0
+    found = learner.gradients(lessons)
+    assert found.loss == pytest.approx(expected["loss"].item(), rel=1e-5, abs=1e-6)
+    assert found.kl > 0
+    assert found.clip_share > 0
     for name, master in learner.masters.items():
         assert torch.allclose(master.grad, expected[name], atol=2e-5, rtol=1e-3), name
 
@@ -121,7 +125,7 @@ def test_micro_batches_add_up_to_the_whole(tiny, loss):
 def test_prompts_share_a_pass_where_the_model_reads_trees_apart(tiny):
     """As many branches as fit, in order; where trees cannot be kept apart each prompt has its own pass."""
     lessons = lessons_for(tiny, groups=3, size=4)
-    rows = _weighted(lessons, LearnerSettings(**SETTINGS))
+    rows = weighted(lessons, "grpo", max_completion_length=16)
     every = [row.completion for waiting in rows.values() for row in waiting]
     longest = max(len(c.token_ids) for c in every)
     for forests, tokens, trees in ((True, 10_000, [3]), (False, 10_000, [1, 1, 1]), (True, 1, [1] * len(every))):
@@ -228,6 +232,94 @@ def test_inner_epochs_clip_against_the_recorded_logprobs(tiny):
     assert (once.updates, thrice.updates) == (1, 1)
 
 
+def test_mismatch_is_the_distance_between_the_learners_and_the_samplers_log_probabilities(tiny):
+    """Of the weights before the update, whichever way it is asked for; the update's own forward pass tells it."""
+    lessons = lessons_for(tiny, groups=1, size=4)
+    group = lessons[0].scored.group
+    module = moved(tiny)
+    differences = []
+    for c in group.completions:
+        ids = torch.tensor([[*group.prompt_ids, *c.token_ids]])
+        with torch.no_grad():
+            logprobs = (module(ids).logits[0, len(group.prompt_ids) - 1 : -1] / T).log_softmax(-1)
+        differences += (logprobs[torch.arange(len(c.token_ids)), list(c.token_ids)] - torch.tensor(c.logprobs)).tolist()
+    d = np.array(differences)
+    for epochs in (1, 3):
+        learner = learner_for(copy.deepcopy(module), tiny.module, tiny.tokenizer, num_inner_epochs=epochs)
+        alone, report = learner.mismatch(lessons), learner.update(lessons)
+        for found in (alone, report):
+            assert found.mismatch_abs == pytest.approx(np.abs(d).mean(), rel=1e-4)
+            assert found.mismatch_k3 == pytest.approx(np.minimum(np.exp(d) - d - 1, 10).mean(), rel=1e-4)
+    assert learner.mismatch(lessons).mismatch_abs > 1.2 * alone.mismatch_abs, "now it has learned"
+
+
+def test_without_an_update_the_mismatch_is_measured_on_a_few_tokens_and_nothing_changes(tiny):
+    """Also of what teaches nothing; no gradient, no chance, no other mode."""
+    lessons = lessons_for(tiny, groups=3, size=4)
+    flat = lesson_of(lessons[0].scored.group, [np.nan] * 4)
+    learner = learner_for(moved(tiny), tiny.module, tiny.tokenizer, micro_batch_tokens=40)
+    before, chance = copy.deepcopy(learner.policy.module.state_dict()), torch.get_rng_state()
+    found = learner.mismatch([flat, *lessons[1:]])
+    assert found.mismatch_abs > 0
+    assert learner.mismatch([flat]) == found, "one micro-batch, of the first"
+    assert torch.equal(torch.get_rng_state(), chance)
+    assert all(m.grad is None for m in learner.masters.values())
+    assert all(torch.equal(before[name], p) for name, p in learner.policy.module.state_dict().items())
+    report = learner.update([flat])
+    assert (report.mismatch_abs, report.mismatch_k3) == (found.mismatch_abs, found.mismatch_k3)
+    assert report.skipped
+    roomy = learner_for(moved(tiny), tiny.module, tiny.tokenizer, micro_batch_tokens=1 << 20)
+    packed, _ = next(roomy._micro_batches(unweighted(lessons * 40), MEASURED_TOKENS))
+    assert MEASURED_TOKENS / 2 < packed.input_ids.numel() <= MEASURED_TOKENS
+
+
+def test_no_tokens_have_no_mismatch(tiny):
+    group = lessons_for(tiny, groups=1, size=2)[0].scored.group
+    empty = tuple(dataclasses.replace(c, token_ids=(), logprobs=()) for c in group.completions)
+    lesson = lesson_of(dataclasses.replace(group, completions=empty), [1.0, -1.0], trained=[False, False])
+    learner = learner_for(copy.deepcopy(tiny.module), tiny.module, tiny.tokenizer)
+    assert math.isnan(learner.mismatch([lesson]).mismatch_abs)
+    assert math.isnan(learner.update([lesson]).bounded_share)
+
+
+def test_a_fresh_policy_sees_what_it_sampled_as_it_sampled_it(tiny):
+    report = learner_for(copy.deepcopy(tiny.module), tiny.module, tiny.tokenizer).update(lessons_for(tiny))
+    assert report.mismatch_abs == pytest.approx(0, abs=1e-5)
+    assert (report.bounded_share, report.clip_share) == (0, 0)
+
+
+def test_infinite_penalties_end_no_run(tiny):
+    """A reference that finds tokens impossible: they count ten at most, and the update is made."""
+
+    class Impossible(Reference):
+        def logprobs(self, packed, *, temperature):
+            return torch.full(packed.target.shape, -math.inf)
+
+    policy = policies.Policy("tiny", copy.deepcopy(tiny.module), tiny.tokenizer)
+    learner = Learner(policy, Impossible(tiny.module), LearnerSettings(**SETTINGS))
+    reports = [learner.update(lessons_for(tiny)) for _ in range(3)]
+    assert [r.skipped for r in reports] == [""] * 3
+    assert reports[0].kl == pytest.approx(10)
+    assert reports[0].bounded_share == 1
+    assert math.isfinite(reports[0].grad_norm)
+
+
+def test_a_token_that_the_sampler_found_unlikely_cannot_blow_up_the_update(tiny):
+    lesson = lessons_for(tiny, groups=1, size=2)[0]
+    worse = lesson.scored.group.completions[1]
+    unlikely = dataclasses.replace(worse, logprobs=(-30.0, *worse.logprobs[1:]))
+    group = dataclasses.replace(lesson.scored.group, completions=(lesson.scored.group.completions[0], unlikely))
+    learner = learner_for(copy.deepcopy(tiny.module), tiny.module, tiny.tokenizer)
+    found = learner.gradients([lesson_of(group, [1.0, -1.0])])
+    assert abs(found.loss) <= 3
+    assert found.bounded_share == pytest.approx(1 / sum(len(c.token_ids) for c in group.completions))
+
+
+def test_an_unknown_loss_is_refused_before_anything_is_learned():
+    with pytest.raises(ValueError, match="unknown loss 'ppo'; choose from grpo"):
+        LearnerSettings(loss="ppo")
+
+
 def test_gradient_checkpointing_gives_the_same_gradient(tiny):
     lessons = lessons_for(tiny)
     found = []
@@ -255,7 +347,7 @@ def test_lora_starts_as_its_base_and_leaves_it_alone(tiny):
     assert learner.tree
     full = learner_for(copy.deepcopy(_clean(tiny)), copy.deepcopy(_clean(tiny)), tiny.tokenizer)
     # a fresh adapter adds nothing: same loss, and no distance to the reference
-    assert learner.gradients(lessons)[0] == pytest.approx(full.gradients(lessons)[0], abs=1e-6)
+    assert learner.gradients(lessons).loss == pytest.approx(full.gradients(lessons).loss, abs=1e-6)
     learner.optimizer.zero_grad()
     reports = [learner.update(lessons) for _ in range(3)]
     assert reports[0].kl == pytest.approx(0, abs=1e-6)

@@ -12,6 +12,7 @@ from runs import PREFILL, flags, start
 
 from softgrpo.cli import run
 from softgrpo.config import TrainConfig
+from softgrpo.errors import UserError
 from softgrpo.files import read_lines
 from softgrpo.reporting.console import Console
 from softgrpo.training import checkpoint, memory, setup, trainer
@@ -77,6 +78,45 @@ def test_groups_are_the_record_from_which_rewards_follow(tmp_path, tiny_folder, 
                 assert np.allclose([c["advantage"] for c in line["completions"]], expected)
 
 
+@pytest.mark.parametrize(
+    ("options", "divided"),
+    [(dict(loss="dr_grpo"), False), (dict(loss="dr_grpo", scale_advantages=True), True), (dict(loss="dapo"), True)],
+    ids=str,
+)
+def test_dr_grpo_does_not_divide_by_the_deviation_unless_told_to(
+    options, divided, tmp_path, tiny_folder, tiny_judge_folder
+):
+    """In the run, and when its rewards are computed again from the record."""
+    folder = tmp_path / "run"
+    assert run("train", flags(folder, tiny_folder, tiny_judge_folder, num_train_iters=2, **options)) == 0
+    assert run("rescore", ["--run", str(folder)]) == 0
+    again = [line["advantages"] for line in read_lines(folder / "rescored" / "win_share.jsonl")]
+    told = 0
+    for path, rescored in zip(sorted((folder / "groups").iterdir()), again, strict=True):
+        completions = read_lines(path)[0]["completions"]
+        rewards = np.array([c["reward"] for c in completions])
+        if np.ptp(rewards) > 1e-9:
+            expected = (rewards - rewards.mean()) / (rewards.std(ddof=1) + 1e-4 if divided else 1)
+            assert [c["advantage"] for c in completions] == pytest.approx(expected)
+            assert rescored == pytest.approx(expected)
+            told += 1
+    assert told
+
+
+def test_every_line_says_how_learner_and_sampler_differ(tmp_path, tiny_folder, tiny_judge_folder):
+    """Also on iterations without an update, and the same numbers when done twice."""
+    found = []
+    for name in ("one", "two"):
+        assert run("train", flags(tmp_path / name, tiny_folder, tiny_judge_folder, gradient_accumulation_steps=3)) == 0
+        lines = read_lines(tmp_path / name / "metrics.jsonl")
+        found.append([[m[k] for k in ("entropy", "mismatch_abs", "mismatch_k3", "bounded_share")] for m in lines])
+    assert len(found[0]) == 6
+    assert sum("loss" in m for m in lines) == 2
+    assert all(-1e-9 <= x < 10 for line in found[0] for x in line)
+    assert all(line[0] > 1 and line[1] < 1e-4 for line in found[0]), "nothing was learned since it was sampled"
+    assert found[0] == found[1]
+
+
 def test_write_errors_end_the_run_with_the_last_checkpoint_whole(tmp_path, tiny_folder, tiny_judge_folder):
     folder = tmp_path / "run"
     arguments = flags(folder, tiny_folder, tiny_judge_folder, num_train_iters=4)
@@ -122,6 +162,72 @@ def test_three_non_finite_gradients_in_a_row_stop_the_run_with_sound_weights(
     state = torch.load(checkpoint.found(folder / "checkpoints")[-1] / checkpoint.STATE)
     assert all(torch.isfinite(m).all() for m in state["masters"].values())
     assert read_lines(folder / "metrics.jsonl")[-1]["skipped"]
+
+
+@pytest.mark.parametrize("moment", ["sampling", "learning", "second epoch", "saving", "saving again"])
+def test_out_of_memory_ends_the_run_with_one_line_and_it_goes_on_with_smaller_batches(
+    moment, tmp_path, tiny_folder, tiny_judge_folder, monkeypatch, capsys
+):
+    """What was learned is kept, but not weights that lie between the two steps of an update."""
+    import torch
+
+    from softgrpo.training import learner
+
+    places = {
+        "sampling": (trainer, "sample_groups", {5}, 4),
+        "learning": (learner.Learner, "_epoch", {5}, 4),
+        "second epoch": (learner.Learner, "_epoch", {4}, 2),
+        "saving": (checkpoint, "save", {2}, 4),
+        "saving again": (checkpoint, "save", {2, 3}, 2),
+    }
+    owner, name, at, saved = places[moment]
+    real, calls = getattr(owner, name), iter(range(1, 1000))
+
+    def full(*args, **options):
+        if next(calls) in at:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+        return real(*args, **options)
+
+    monkeypatch.setattr(owner, name, full)
+    folder = tmp_path / "run"
+    options = dict(num_inner_epochs=2)
+    arguments = flags(folder, tiny_folder, tiny_judge_folder, **options)
+    assert run("train", arguments) == 1
+    captured = capsys.readouterr()
+    (line,) = (text for text in captured.out.splitlines() if text.startswith("stopped:"))
+    assert "Traceback" not in captured.out + captured.err
+    assert "out of memory (OutOfMemoryError: CUDA out of memory" in line
+    for flag in ("--micro_batch_tokens 2048", "--gradient_checkpointing", "--use_lora", "--max_completion_length"):
+        assert flag in line
+    assert f"saved at step {saved}; softgrpo train --config" in line
+    assert [p.name for p in checkpoint.found(folder / "checkpoints")][-1] == f"step-{saved}"
+    monkeypatch.setattr(owner, name, real)
+    assert run("train", [*arguments, "--micro_batch_tokens", "2048", "--gradient_checkpointing", "--resume"]) == 0
+    whole = tmp_path / "whole"
+    assert run("train", flags(whole, tiny_folder, tiny_judge_folder, **options)) == 0
+    ours, theirs = (read_lines(f / "metrics.jsonl") for f in (folder, whole))
+    assert [m["step"] for m in ours] == [m["step"] for m in theirs]
+    assert [m["reward_mean"] for m in ours] == pytest.approx([m["reward_mean"] for m in theirs])
+
+
+def test_out_of_memory_before_anything_was_learned(tmp_path, tiny_folder, tiny_judge_folder, monkeypatch, capsys):
+    import torch
+
+    monkeypatch.setattr(trainer, "sample_groups", lambda *a, **o: torch.empty(1 << 55, dtype=torch.uint8))
+    assert run("train", flags(tmp_path / "run", tiny_folder, tiny_judge_folder)) == 1
+    assert "nothing was learned yet; softgrpo train" in capsys.readouterr().out
+    monkeypatch.setattr(setup, "load_local", lambda *a, **o: torch.empty(1 << 55, dtype=torch.uint8))
+    assert run("train", flags(tmp_path / "other", tiny_folder, tiny_judge_folder)) == 1
+    assert "stopped: out of memory (RuntimeError: [enforce fail" in capsys.readouterr().out
+
+
+def test_any_other_error_is_a_mistake_of_ours_and_seen_whole(tmp_path, tiny_folder, tiny_judge_folder, monkeypatch):
+    def broken(*args, **options):
+        raise RuntimeError("shapes differ")
+
+    monkeypatch.setattr(trainer, "sample_groups", broken)
+    with pytest.raises(RuntimeError, match="shapes differ"):
+        run("train", flags(tmp_path / "run", tiny_folder, tiny_judge_folder))
 
 
 def test_the_same_weights_are_loaded_once(tiny_folder, tiny_judge_folder, tmp_path, monkeypatch):
@@ -199,6 +305,16 @@ def test_wrong_input_is_one_line_before_anything_is_loaded(
     assert says in captured.err
     assert captured.err.count("\n") == 1
     assert not folder.exists()
+
+
+@pytest.mark.parametrize(
+    "wrong", [dict(loss="ppo"), dict(rating="elo"), dict(dtype="float16"), dict(judge_orders="one")], ids=str
+)
+def test_a_configuration_made_in_python_is_checked_like_flags(wrong, tmp_path, tiny_folder, tiny_judge_folder):
+    values = _values(tmp_path / "run", tiny_folder, tiny_judge_folder) | wrong
+    with pytest.raises(UserError, match=f"--{next(iter(wrong))} .*choose from"):
+        trainer.train(TrainConfig(**values))
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_folder_with_another_run_is_left_alone(tmp_path, tiny_folder, tiny_judge_folder, capsys):

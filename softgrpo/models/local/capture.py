@@ -12,6 +12,8 @@ from typing import Any
 
 import torch
 
+from softgrpo.models.faults import let_through
+
 Work = Callable[..., torch.Tensor]
 Record = Callable[[Work, list[torch.Tensor]], tuple[Callable[[], Any], torch.Tensor]]
 """what plays the work again on these inputs, and where its result will lie"""
@@ -30,6 +32,7 @@ class Captured:
         try:
             self.replay, self.output = record(work, self.inputs)
         except RuntimeError as error:
+            let_through(error)
             if not Captured._complained:
                 Captured._complained = True
                 warnings.warn(f"a step could not be recorded as a graph (slower): {error}", stacklevel=2)

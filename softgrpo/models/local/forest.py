@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch.nn.attention.bias import causal_lower_right
 
+from softgrpo.models.faults import slower
 from softgrpo.models.local import forest_kernel
 from softgrpo.models.local.attention import attending, refuse, register
 from softgrpo.models.local.forest_kernel import Parts, Rectangle, together
@@ -138,7 +139,8 @@ def _measured(module: Any) -> bool:
         as_tree, as_chain = (logits(module, ids, f, branches).float() for f in (Forest.trees(lengths), chain))
         rows = [module(torch.cat([nodes[0], node])[None], use_cache=False).logits[0] for node in nodes[1:]]
         as_rows = torch.cat([row[lengths[0] :] for row in rows]).float()
-    except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError):
+    except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
+        slower("this model reads no forests: what rows share is computed for each (slower)", error)
         return False
     return bool((as_tree - as_rows).abs().mean() < 0.2 * (as_chain - as_rows).abs().mean())
 

@@ -27,13 +27,9 @@ def applies(module: Any) -> bool:
     """Whether the model is computed here: of the usual shape, in memory of the processor, and not asked to compute
     its layers again."""
     usual = module.device.type == "cpu" and has_usual_shape(module)
-    return usual and not (module.training and _computes_again(module))
-
-
-def _computes_again(module: Any) -> bool:
-    """Newer transformers have another name for it."""
-    known = getattr(module, "is_activation_checkpointing", None)
-    return bool(module.is_gradient_checkpointing if known is None else known)
+    return usual and not any(
+        layer.training and getattr(layer, "gradient_checkpointing", False) for layer in module.get_decoder().layers
+    )
 
 
 def states(module: Any, ids_T: torch.Tensor, row: Forest, kept: torch.Tensor) -> torch.Tensor:

@@ -12,6 +12,8 @@ from typing import Any
 
 import torch
 
+from softgrpo.models.faults import slower
+
 LARGEST = 4 << 30
 """bytes of weights above which no second copy is made"""
 WORTH_IT = 16
@@ -88,5 +90,6 @@ class PackedProduct(Product):
 def _is_possible() -> bool:
     try:
         return torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
-    except (AttributeError, RuntimeError):
+    except (AttributeError, RuntimeError) as error:
+        slower("weights are not laid out for this processor (slower)", error)
         return False

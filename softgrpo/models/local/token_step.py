@@ -15,6 +15,7 @@ from typing import Any, Protocol
 
 import torch
 
+from softgrpo.models.faults import slower
 from softgrpo.models.local.attention import attending, refuse, register
 from softgrpo.models.local.forest import some_tokens
 from softgrpo.models.local.packed_weights import LARGEST, WORTH_IT, packed_weights, product
@@ -214,7 +215,8 @@ def _measured(module: Any) -> bool:
         whole = module(ids_BT, use_cache=False).logits.float()
         step, rows = LeanStep(module, len(ids_BT)), _Past()
         found = [step(ids_BT[:, t], torch.full_like(ids_BT[:, t], t), rows).float() for t in range(ids_BT.shape[1])]
-    except (AttributeError, KeyError, RuntimeError, TypeError, ValueError):
+    except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
+        slower("this model is not computed from its weights (slower)", error)
         return False
     off = (torch.stack(found, 1) - whole).abs().mean() / whole.std()
     return bool(off < (1e-3 if module.dtype == torch.float32 else 0.1))
