@@ -89,6 +89,25 @@ def file_name(name: str) -> str:
     return re.sub(r"[^A-Za-z0-9-]+", "_", name).strip("_")[:80]
 
 
+def hold(folder: Path) -> Any:
+    """A file whose closing, or a kill, lets the folder go; None where another process holds it.
+
+    Where the system or the disk knows no such locks, nobody is kept out.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    file = open(folder / ".lock", "a")  # noqa: SIM115 the caller closes it
+    try:
+        import fcntl
+
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.close()
+        return None
+    except (ImportError, OSError):
+        pass
+    return file
+
+
 @contextlib.contextmanager
 def whole_folder(target: Path) -> Iterator[Path]:
     """A folder that appears under its name only when the block has ended well and its files are on the disk."""

@@ -28,6 +28,20 @@ class Recorder:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.metrics = folder / "metrics.jsonl"
+        self._held: Any = None
+
+    def hold(self) -> None:
+        """Two processes that write one run would spoil it, and spend its budget twice: the second is told so."""
+        if self._held is None:
+            self._held = files.hold(self.folder)
+        if self._held is None:
+            raise UserError(f"another process works on the run in {self.folder}; wait for it, or stop it first")
+
+    def release(self) -> None:
+        """Others may write."""
+        if self._held is not None:
+            self._held.close()
+            self._held = None
 
     def exists(self) -> bool:
         """The folder holds a run."""

@@ -49,10 +49,12 @@ def train(config: TrainConfig) -> int:
             print(f"{config.output_dir} is finished: see {config.output_dir}/report.html; nothing was done")
             return 0
         recorder.check_task(setup.task_record(config), "choose another --output_dir")
-    setup.check(config)
+        recorder.hold()
     console = Console(config.num_train_iters)
     try:
+        setup.check(config)
         parts = setup.build(config, console)
+        recorder.hold()
         recorder.start(config, setup.task_record(config))
         return Trainer(config, parts, recorder, console).run()
     except Exception as error:  # while it was built: the trainer keeps what it can
@@ -62,6 +64,7 @@ def train(config: TrainConfig) -> int:
         return 1
     finally:
         console.close()
+        recorder.release()
 
 
 class Trainer:

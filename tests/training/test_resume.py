@@ -11,6 +11,7 @@ from runs import flags, start, steady
 
 from softgrpo.cli import run
 from softgrpo.files import read_lines
+from softgrpo.reporting.recorder import Recorder
 from softgrpo.training import checkpoint, trainer
 
 
@@ -146,3 +147,18 @@ def _back_to(folder, step):
     for path in checkpoint.found(folder / "checkpoints"):
         if int(path.name.removeprefix("step-")) > step:
             shutil.rmtree(path)
+
+
+def test_two_processes_do_not_write_one_run(tmp_path, capsys, tiny_folder, tiny_judge_folder):
+    """A run that is gone on with while it is still going would be spoilt, and its budget spent twice."""
+    folder = tmp_path / "run"
+    arguments = flags(folder, tiny_folder, tiny_judge_folder, num_train_iters=200)
+    process = start(arguments)
+    while not (line := process.stdout.readline()).startswith("step 2/"):
+        assert line or process.poll() is None
+    assert run("train", [*arguments, "--resume"]) == 2
+    assert f"another process works on the run in {folder}" in capsys.readouterr().err
+    process.kill()
+    process.communicate()
+    (after := Recorder(folder)).hold()  # a kill lets the folder go
+    after.release()
