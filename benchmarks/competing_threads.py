@@ -114,12 +114,12 @@ def measured(options: argparse.Namespace, cores: int) -> dict[str, dict[int, lis
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--busy", type=int, nargs="*", default=[0, 1, 3])
     parser.add_argument("--prompts", type=int, default=2)
     parser.add_argument("--group", type=int, default=8)
-    parser.add_argument("--prompt", type=int, default=150, help="tokens of a prompt")
-    parser.add_argument("--tokens", type=int, default=64, help="tokens of a completion")
+    parser.add_argument("--prompt", type=int, default=100, help="tokens of a prompt")
+    parser.add_argument("--tokens", type=int, default=32, help="tokens of a completion")
     parser.add_argument("--work", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.work:

@@ -96,6 +96,15 @@ def overlap(found: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def threads(found: dict[str, Any]) -> str:
+    """Beside busy processes, by how threads wait."""
+    lines = ["| threads that wait | busy processes | a step, s | longer by | shares explain |", "|---|---|---|---|---|"]
+    for row in found["steps"]:
+        seconds = f"{row['seconds']:.1f} [{row['least']:.1f}, {row['most']:.1f}]"
+        lines.append(f"| {row['way']} | {row['busy']} | {seconds} | {row['slowdown']:.2f} | {row['explained']:.2f} |")
+    return "\n".join(lines)
+
+
 TABLES = {
     "step": ("step_speed", step),
     "growth": ("step_speed", growth),
@@ -103,6 +112,7 @@ TABLES = {
     "judging": ("local_judging", judging),
     "memory": ("learning_memory", memory),
     "overlap": ("overlap", overlap),
+    "threads": ("competing_threads", threads),
 }
 
 
