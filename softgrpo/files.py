@@ -89,23 +89,23 @@ def file_name(name: str) -> str:
     return re.sub(r"[^A-Za-z0-9-]+", "_", name).strip("_")[:80]
 
 
-def hold(folder: Path) -> Any:
-    """A file whose closing, or a kill, lets the folder go; None where another process holds it.
+def hold(folder: Path) -> int | None:
+    """A handle whose closing (`os.close`), or a kill, lets the folder go; None where another process holds it.
 
-    Where the system or the disk knows no such locks, nobody is kept out.
+    Where the disk knows no such locks, nobody is kept out.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    file = open(folder / ".lock", "a")  # noqa: SIM115 the caller closes it
-    try:
-        import fcntl
+    import fcntl
 
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    folder.mkdir(parents=True, exist_ok=True)
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        file.close()
+        os.close(handle)
         return None
-    except (ImportError, OSError):
+    except OSError:
         pass
-    return file
+    return handle
 
 
 @contextlib.contextmanager

@@ -28,7 +28,7 @@ class Recorder:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.metrics = folder / "metrics.jsonl"
-        self._held: Any = None
+        self._held: int | None = None
 
     def hold(self) -> None:
         """Two processes that write one run would spoil it, and spend its budget twice: the second is told so."""
@@ -40,7 +40,7 @@ class Recorder:
     def release(self) -> None:
         """Others may write."""
         if self._held is not None:
-            self._held.close()
+            os.close(self._held)
             self._held = None
 
     def exists(self) -> bool:
