@@ -24,7 +24,8 @@ def test_a_thousand_judgements_under_fire(tmp_path):
     assert found["judgements"] == 1000
     assert 0.25 < found["fault_share"] < 0.4
     assert len(found["faults"]) == 7, "every kind of fault was met"
-    assert found["groups_whose_rewards_are_those_without_faults"] >= 45
+    # 93% of them in the record; three standard errors of fifty groups below that, since what meets a fault is chance
+    assert found["groups_whose_rewards_are_those_without_faults"] >= 41
 
 
 def test_a_budget_under_fire(tmp_path):
