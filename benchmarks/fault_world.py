@@ -18,12 +18,12 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import numpy as np
 
-from softgrpo.judging.ledger import Ledger
-from softgrpo.judging.text_judge import TextJudge
-from softgrpo.models.calls import Call, Reply
+from softgrpo.judges.chat.judge import ChatJudge
+from softgrpo.models.api.calls import Call, Reply
+from softgrpo.models.api.openai import OpenAIModel
 from softgrpo.models.names import parse
-from softgrpo.models.openai import OpenAIModel
 from softgrpo.records import Contest, Objective, Prompt, Verdict
+from softgrpo.spending.ledger import SqliteLedger
 from softgrpo.tournament.rule import Rule
 from softgrpo.tournament.schedule import round_robin
 from tests.fakes.api_server import DROP, OTHER, TRUNCATE, Fault, Seen, hang, status
@@ -175,10 +175,12 @@ def connect(url: str, **options: Any) -> Watched:
     return Watched(parse(f"openai:gpt-4o@{url}"), **settings)
 
 
-def judge_all(model: Watched | Calm, ledger: Ledger | None, contests: Sequence[Contest]) -> list[tuple[Verdict, ...]]:
+def judge_all(
+    model: Watched | Calm, ledger: SqliteLedger | None, contests: Sequence[Contest]
+) -> list[tuple[Verdict, ...]]:
     """Every match of every contest, by a judge that is told how to ask."""
     # what a service can do is not the question here: it weighs labels, and the judge knows it
-    return TextJudge("gpt-4o", model, means=("logprobs",), ledger=ledger).judge(contests)
+    return ChatJudge("gpt-4o", model, methods=("logprobs",), ledger=ledger).judge(contests)
 
 
 def rewards(verdicts: Sequence[Sequence[Verdict]]) -> np.ndarray:

@@ -8,7 +8,7 @@ rate of its own, beta-distributed around the truth, so that two of its hard pair
 beta-distributed around its subject's rate, with a `spread`. Beside them: log-odds with normal parts of subject and
 pair, tied pairs, pairs left unjudged, subjects with many pairs and few, and sides of unlike difficulty.
 
-Two intervals see the same evaluations: `ours` is `softgrpo.tournament.winrate.share_interval`; `resampled` is what it
+Two intervals see the same evaluations: `ours` is `softgrpo.evaluation.win_rate.share_interval`; `resampled` is what it
 replaced, the percentile bootstrap over subjects (Efron, 1979) with Wilson's interval where all agree. A figure's spread
 is its Monte Carlo standard error.
 
@@ -36,10 +36,10 @@ from typing import Any
 
 import numpy as np
 
+from softgrpo.evaluation.win_rate import share_interval, wilson
 from softgrpo.files import write_json
 from softgrpo.reporting.recorder import environment
 from softgrpo.streams import seed_for
-from softgrpo.tournament.winrate import share_interval, wilson
 
 OUTPUT = Path(__file__).with_suffix(".json")
 REPETITIONS = {20: 10_000, 32: 4_000, 50: 4_000, 100: 4_000, 200: 10_000}

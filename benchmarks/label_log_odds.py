@@ -21,12 +21,12 @@ from typing import Any
 
 import numpy as np
 
-from softgrpo.judging.asking import chat
-from softgrpo.judging.cleaning import cleaned
-from softgrpo.judging.convincing import DATA
-from softgrpo.judging.keys import Seal, seal
-from softgrpo.judging.means import MAX_TOKENS
-from softgrpo.judging.verdicts import from_reply
+from softgrpo.judges.chat.elicitation import MAX_TOKENS
+from softgrpo.judges.chat.keys import Nonce, draw_nonce
+from softgrpo.judges.chat.parse import from_reply
+from softgrpo.judges.chat.prompt import chat
+from softgrpo.judges.chat.sanitize import cleaned
+from softgrpo.judges.embedded.convincing import DATA
 from softgrpo.records import Message, Sampling
 
 OUTPUT = Path(__file__).with_suffix(".json")
@@ -41,7 +41,7 @@ def gold_pairs(n: int) -> list[dict[str, Any]]:
     return random.Random(0).sample(usable, n)
 
 
-def chats(pairs: list[dict[str, Any]], seals: list[Seal]) -> list[list[Message]]:
+def chats(pairs: list[dict[str, Any]], seals: list[Nonce]) -> list[list[Message]]:
     """Each pair in both orders, the better text first and then second."""
     asked = []
     for pair, drawn in zip(pairs, seals, strict=True):
@@ -84,7 +84,7 @@ def speed(model: Any, asked: list[list[Message]], labels: tuple[str, ...], round
     }
 
 
-def letters(model: Any, pairs: list[dict[str, Any]], seals: list[Seal]) -> dict[str, Any]:
+def letters(model: Any, pairs: list[dict[str, Any]], seals: list[Nonce]) -> dict[str, Any]:
     """How often the better text wins over both orders, and what the letters and the order do to the judge."""
     used = sorted({label for s in seals for label in s.labels})
     logprobs = model.label_logprobs(chats(pairs, seals), used).reshape(len(pairs), 2, len(used))
@@ -149,8 +149,8 @@ def main() -> None:
     from softgrpo.model_interface import load_local
 
     model, pairs = load_local("embedded"), gold_pairs(args.pairs)
-    drawn = [seal(b"benchmark", str(i), []) for i in range(len(pairs))]
-    fixed = [Seal(fence=s.fence, labels=("A", "B")) for s in drawn]
+    drawn = [draw_nonce(b"benchmark", str(i), []) for i in range(len(pairs))]
+    fixed = [Nonce(fence=s.fence, labels=("A", "B")) for s in drawn]
     record = {
         "speed": speed(model, chats(pairs[: args.timed], fixed[: args.timed]), ("A", "B"), args.rounds),
         "letters": {

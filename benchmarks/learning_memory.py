@@ -45,8 +45,8 @@ def worker(side: str, args: argparse.Namespace) -> int:
     group, tokens = args.group, args.tokens
     if side == "ours":
         ours = step_sides.Ours(dtype="bfloat16")
-        lessons = ours.lessons(ours.groups(asked, group=group, tokens=tokens, seed=0))
-        return peak_of(lambda: ours.learner.gradients(lessons))
+        training_groups = ours.training_groups(ours.groups(asked, group=group, tokens=tokens, seed=0))
+        return peak_of(lambda: ours.learner.gradients(training_groups))
     trainer = step_sides.trl_trainer(side, asked, group=group, tokens=tokens, max_steps=1)
     batch = step_sides.trl_batch(trainer, *step_sides.made_up(tokenizer, asked, group=group, tokens=tokens))
     for p in trainer.model.parameters():

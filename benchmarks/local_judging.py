@@ -22,7 +22,7 @@ OUTPUT = Path(__file__).with_suffix(".json")
 
 def answers(model: Any, n: int, tokens: int) -> list[str]:
     """Held-out arguments about one motion, each continued by others to about `tokens` tokens."""
-    from softgrpo.judging.convincing import DATA
+    from softgrpo.judges.embedded.convincing import DATA
 
     lines = [json.loads(line) for line in (DATA / "gold.jsonl").read_text(encoding="utf8").splitlines()]
     texts = sorted({text for line in lines for text in (line["better"], line["worse"]) if len(text) > 60})
@@ -49,14 +49,14 @@ def rooted(model: Any, sequences: Any) -> Any:
     """Every sequence whole, side by side in one row: nothing shared, nothing padded."""
     import torch
 
-    from softgrpo.models.local import lean_states
-    from softgrpo.models.local.forest import Forest
+    from softgrpo.models.local.prefix_tree import PrefixTree
+    from softgrpo.models.local.tree_attention import tree_logits
 
     for start in range(0, len(sequences), 24):
         rows = list(range(start, min(start + 24, len(sequences))))
         lengths = [len(sequences[i]) for i in rows]
         ids = torch.tensor([t for i in rows for t in sequences[i]])
-        yield rows, lean_states.logits(model.module, ids, Forest.roots(lengths), torch.tensor(lengths).cumsum(0) - 1)
+        yield rows, tree_logits(model.module, ids, PrefixTree.roots(lengths), torch.tensor(lengths).cumsum(0) - 1)
 
 
 def main() -> None:
@@ -69,10 +69,10 @@ def main() -> None:
     args = parser.parse_args()
     import torch
 
-    from softgrpo.judging.log_odds_judge import LogOddsJudge
+    from softgrpo.judges.local import LogOddsJudge
     from softgrpo.model_interface import load_local
-    from softgrpo.models.huggingface import TOKENS_AT_ONCE
-    from softgrpo.models.local import prefixes
+    from softgrpo.models.huggingface import SHARED_TOKENS_AT_ONCE
+    from softgrpo.models.local.prefix_tree import prefix_trees
     from softgrpo.training.memory import keep_freed
 
     keep_freed()
@@ -89,7 +89,7 @@ def main() -> None:
     sequences: list[list[int]] = []
     model._last_logits = lambda given: (sequences.extend(given), ways["shared"](given))[1]
     judge.judge([met])  # warms up
-    shared_tokens = sum(len(planted.ids) for _, planted in prefixes.forests(sequences, TOKENS_AT_ONCE))
+    shared_tokens = sum(len(packed.ids) for _, packed in prefix_trees(sequences, SHARED_TOKENS_AT_ONCE))
     rates: dict[str, list[float]] = {name: [] for name in ways}
     odds: dict[str, np.ndarray] = {}
     for _ in range(args.rounds):

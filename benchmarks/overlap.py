@@ -106,14 +106,14 @@ def trl_worker(tokens: int, steps: int) -> list[dict[str, float]]:
 
     from softgrpo import rank
     from softgrpo.config import TrainConfig
-    from softgrpo.model_interface import load_model
+    from softgrpo.judges.by_name import load_judge
+    from softgrpo.model_interface import ModelPool
     from softgrpo.rewards.format import section
     from softgrpo.tasks import load_task
 
     task, shots = load_task("debate"), TrainConfig(model_name="embedded").shots_for("embedded")
     prompts = [task.prompt(question, num_shots=shots) for question in task.train[:2]]
-    judge: Any = load_model("gpt-4o")
-    judge.max_concurrency = AT_ONCE
+    judge = load_judge("gpt-4o", models=ModelPool(max_concurrency=AT_ONCE))
     judging, out = 0.0, []
 
     def reward(completions: list[Any], **_: Any) -> list[float]:
@@ -122,7 +122,7 @@ def trl_worker(tokens: int, steps: int) -> list[dict[str, float]]:
         texts = [c[0]["content"] for c in completions]
         groups = [texts[i : i + 16] for i in range(0, len(texts), 16)]
         with ThreadPoolExecutor(2) as pool:
-            held = pool.map(lambda texts: rank("Why?", _shown(texts), "gpt-4o", judge_calls=48).scores, groups)
+            held = pool.map(lambda texts: rank("Why?", _shown(texts), judge, judge_calls=48).scores, groups)
             scores = [float(s) for found in held for s in found]
         judging += time.monotonic() - began
         return scores

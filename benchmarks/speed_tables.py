@@ -24,6 +24,9 @@ def step(found: dict[str, Any]) -> str:
     lines = ["|  | " + " | ".join(PARTS.values()) + " |", "|---|---|---|---|"]
     for side, seconds in sides.items():
         lines.append(f"| `{side}`, s | " + " | ".join(ranged(seconds[part]) for part in PARTS) + " |")
+    if "times_as_fast_as_before" in main:
+        times = " | ".join(ranged(main["times_as_fast_as_before"][part], 2) for part in PARTS)
+        lines.append(f"| times as fast as `before` | {times} |")
     best = main["best_of_trl"]
     times = " | ".join(ranged(main["times_as_fast"][part], 2) for part in PARTS)
     lines.append(f"| times as fast as `{best}` | {times} |")
@@ -63,17 +66,11 @@ def judging(found: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def token(found: dict[str, Any]) -> str:
-    """Milliseconds of a token of every row, and of its parts alone."""
-    words = {
-        "lean": "from the weights",
-        "products": "its products with weights, alone",
-        "attention": "its attention, alone",
-        "module": "by the model's own layers",
-        "draw": "drawing the tokens",
-    }
-    lines = [f"| a token of {found['rows']} rows | ms |", "|---|---|"]
-    lines += [f"| {said} | {ranged(found['milliseconds'][name])} |" for name, said in words.items()]
+def fast_paths(found: dict[str, Any]) -> str:
+    """What each of the faster ways that are gone earned."""
+    lines = ["| left out | share of the step it earned |", "|---|---|"]
+    for name, share in found["share_of_the_step_earned"].items():
+        lines.append(f"| {name} | {share['median']:.0%} [{share['min']:.0%}, {share['max']:.0%}] |")
     return "\n".join(lines)
 
 
@@ -108,7 +105,7 @@ def threads(found: dict[str, Any]) -> str:
 TABLES = {
     "step": ("step_speed", step),
     "growth": ("step_speed", growth),
-    "token": ("token_step", token),
+    "fast_paths": ("fast_paths", fast_paths),
     "judging": ("local_judging", judging),
     "memory": ("learning_memory", memory),
     "overlap": ("overlap", overlap),

@@ -60,8 +60,9 @@ class Ours:
     """This project's step: sample, reward, update."""
 
     def __init__(self, *, dtype: str = "auto", settings: dict[str, Any] | None = None) -> None:
-        from softgrpo.training.learner import Learner, LearnerSettings
-        from softgrpo.training.policy import Policy
+        from softgrpo.engines.local.engine import LocalEngine
+        from softgrpo.engines.local.learner import Learner, LearnerSettings
+        from softgrpo.engines.local.policy import Policy
 
         class Endless(Policy):
             end_ids = frozenset()
@@ -70,20 +71,21 @@ class Ours:
         self.policy = Endless(base.name, base.module, base.tokenizer)
         plain: dict[str, Any] = dict(kl_weight_beta=0.0, temperature=TEMPERATURE, loss="grpo", learning_rate=1e-6)
         self.learner = Learner(self.policy, None, LearnerSettings(**(plain | (settings or {}))))
+        self.engine = LocalEngine(self.policy, self.learner)
 
     def groups(self, asked: list[Any], *, group: int, tokens: int, seed: int) -> list[Any]:
         from softgrpo.records import Prompt, Sampling
-        from softgrpo.training.sampler import sample_groups
 
         prompts = [Prompt(id=str(i), messages=tuple(c), subject="", question="") for i, c in enumerate(asked)]
         sampling = Sampling(n=group, temperature=TEMPERATURE, max_tokens=tokens, seed=seed)
-        return sample_groups(self.policy, prompts, sampling)
+        found = dict(self.engine.stream(prompts, sampling))
+        return [found[i] for i in range(len(prompts))]
 
-    def lessons(self, groups: list[Any]) -> list[Any]:
+    def training_groups(self, groups: list[Any]) -> list[Any]:
         import numpy as np
 
+        from softgrpo.grpo.training_group import to_training_group
         from softgrpo.records import ScoredGroup
-        from softgrpo.training.lessons import lesson
 
         scored = [
             ScoredGroup(
@@ -95,7 +97,9 @@ class Ours:
             )
             for g in groups
         ]
-        return [lesson(s, scale_advantages=True, shrink_advantages=False, mask_truncated=False) for s in scored]
+        return [
+            to_training_group(s, scale_advantages=True, shrink_advantages=False, mask_truncated=False) for s in scored
+        ]
 
     def steps(self, asked: list[Any], *, group: int, tokens: int, warm: int, n: int) -> list[dict[str, float]]:
         """Seconds of each step after the warm-up."""
@@ -104,7 +108,7 @@ class Ours:
             began = time.perf_counter()
             groups = self.groups(asked, group=group, tokens=tokens, seed=k)
             sampled = time.perf_counter()
-            self.learner.update(self.lessons(groups))
+            self.learner.update(self.training_groups(groups))
             ended = time.perf_counter()
             out.append({"step": ended - began, "sample": sampled - began, "rest": ended - sampled})
         return out[warm:]
@@ -221,7 +225,7 @@ def trl_batch(
     trainer: Any, prompts: list[list[int]], completions: list[list[list[int]]], advantages: list[list[float]]
 ) -> dict[str, Any]:
     """What TRL's loss is computed from: prompts padded on the left, completions on the right."""
-    from softgrpo.models.local.plain_rows import left_padded
+    from softgrpo.models.local.padded_cache import left_padded
 
     pad = trainer.processing_class.pad_token_id
     trainer.current_gradient_accumulation_steps = 1
@@ -238,26 +242,27 @@ def trl_batch(
     }
 
 
-def our_lessons(
+def our_training_groups(
     ours: Ours, prompts: list[list[int]], completions: list[list[list[int]]], advantages: list[list[float]]
 ) -> list[Any]:
     """The same batch here, on-policy: the recorded log-probabilities are the model's own."""
     import numpy as np
 
+    from softgrpo.engines.local.policy_logprobs import token_logprobs
     from softgrpo.grpo.tree import pack_trees
-    from softgrpo.records import Completion, Group, Lesson, Prompt, ScoredGroup
-    from softgrpo.training.forward import token_logprobs
+    from softgrpo.records import Completion, Group, Prompt, ScoredGroup, TrainingGroup
 
-    lessons = []
+    training_groups = []
     for prompt_ids, group, values in zip(prompts, completions, advantages, strict=True):
         with torch.no_grad():
-            found = token_logprobs(ours.policy.module, pack_trees([(prompt_ids, group)]), temperature=TEMPERATURE)
+            packed = pack_trees([(prompt_ids, group)])
+            found = token_logprobs(ours.policy.module, ours.policy.capabilities, packed, temperature=TEMPERATURE)
         parts = found.split([len(c) for c in group])
         made = tuple(
-            Completion(text="", token_ids=tuple(c), logprobs=tuple(p.tolist()), trained_mask=(True,) * len(c))
+            Completion(text="", token_ids=tuple(c), sampling_logprobs=tuple(p.tolist()), loss_mask=(True,) * len(c))
             for c, p in zip(group, parts, strict=True)
         )
-        prompt = Prompt(id=str(len(lessons)), messages=(), subject="", question="")
+        prompt = Prompt(id=str(len(training_groups)), messages=(), subject="", question="")
         scored = ScoredGroup(
             group=Group(prompt=prompt, prompt_ids=tuple(prompt_ids), completions=made),
             verdicts=(),
@@ -266,15 +271,15 @@ def our_lessons(
             rewards=np.array(values),
         )
         trained = np.ones(len(values), dtype=bool)
-        lessons.append(Lesson(scored=scored, advantages=np.array(values), trained=trained, flat=False))
-    return lessons
+        training_groups.append(TrainingGroup(scored=scored, advantages=np.array(values), trained=trained, flat=False))
+    return training_groups
 
 
 def same_gradient(asked: list[Any], *, group: int, tokens: int) -> dict[str, float]:
     """Both sides' gradients of one batch in float32: their cosine, and the norm of the difference over TRL's norm."""
     ours = Ours(dtype="float32")
     batch = made_up(ours.policy.tokenizer, asked, group=group, tokens=tokens)
-    ours.learner.gradients(our_lessons(ours, *batch))
+    ours.learner.gradients(our_training_groups(ours, *batch))
     mine = {name: m.grad for name, m in ours.learner.masters.items()}
     trainer = trl_trainer("trl_bf16", asked, group=group, tokens=tokens, max_steps=1, dtype="float32")
     trainer.model.load_state_dict(ours.policy.module.state_dict())

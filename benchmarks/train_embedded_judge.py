@@ -23,10 +23,10 @@ from typing import Any
 
 import numpy as np
 
-from softgrpo.judging import embedded
-from softgrpo.judging.convincing import DATA, QUESTION, Head, Strengths
-from softgrpo.judging.reading import follow, read
-from softgrpo.judging.scoring import Item
+from softgrpo.judges.embedded import judge as embedded
+from softgrpo.judges.embedded.convincing import DATA, QUESTION, Head, Strengths
+from softgrpo.judges.embedded.hidden_states import follow, read
+from softgrpo.judges.text_scores import Item
 from softgrpo.records import Objective, Prompt, Sampling
 from softgrpo.rewards.format import section
 from softgrpo.tasks import debate
@@ -52,7 +52,7 @@ MOTIONS = {
 }
 """for the files known here: the motion, and how the names of the PRO and the CON file go on after the underscore"""
 CACHE = Path(os.environ["EMBEDDED_JUDGE_CACHE"]) if "EMBEDDED_JUDGE_CACHE" in os.environ else None
-"""a folder for what was read, while the recipe is worked on; empty it when `softgrpo.judging.reading` changes"""
+"""a folder for what was read, while the recipe is worked on; empty it when `hidden_states` changes"""
 SAMPLES = Path(__file__).with_name("embedded_judge_samples.jsonl")
 """what the small model wrote; delete the file to draw again"""
 DEBATES = DATA.parents[1] / "tasks" / "data" / "debate.jsonl"
@@ -306,7 +306,7 @@ def fit_temperature(gaps: np.ndarray) -> float:
 
 
 def weak_samples(model: Any) -> list[tuple[str, str]]:
-    """What the small model itself writes about the motions: (text, motion). Drawn once, and kept in `SAMPLES`."""
+    """What the small model itself writes about the motions: (text, motion). SampledRow once, and kept in `SAMPLES`."""
     if not SAMPLES.exists():
         keys = [(motion, side) for motion, _ in MOTIONS.values() for side in CUES]
         drawn = [s for example in (True, False) for s in plain_samples(model, keys, example=example)]
@@ -547,9 +547,9 @@ def topic_statistics(model: Any, pairs: Pairs) -> dict[str, np.ndarray]:
     """Means and spread of the hidden states that show what a text is about: over texts, and over motions."""
     nothing = [""] * len(pairs.texts)
     layers = embedded.TOPIC_LAYERS
-    texts = kept(("topics", *pairs.texts), lambda: follow(model, pairs.texts, nothing, nothing, layers=layers).means)
+    texts = kept(("topics", *pairs.texts), lambda: follow(model, pairs.texts, nothing, nothing, layers=layers).methods)
     motions = [line["motion"] for line in _lines(DEBATES) if line["split"] == "train"]
-    subjects = follow(model, motions, [""] * len(motions), [""] * len(motions), layers=layers).means
+    subjects = follow(model, motions, [""] * len(motions), [""] * len(motions), layers=layers).methods
     return {"topic_centre": texts.mean(0), "topic_scale": texts.std(0) + 1e-6, "subject_centre": subjects.mean(0)}
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from softgrpo import __version__
@@ -32,7 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def run(command: str, argv: Sequence[str], prog: str | None = None) -> int:
     """One command with its flags."""
     cls: type[Any]
-    cls, description, work = COMMANDS[command]
+    cls, description = COMMANDS[command]
     try:
         parser = parser_for(cls, prog or f"softgrpo {command}", description)
         if command == "sample":
@@ -42,7 +43,7 @@ def run(command: str, argv: Sequence[str], prog: str | None = None) -> int:
             print(to_yaml(config), end="")
             return 0
         settle(getattr(config, "threads", 0), getattr(config, "thread_wait", WAITS[0]))  # before torch is there
-        return work(config)
+        return importlib.import_module(f"softgrpo.commands.{command}").run(config)
     except UserError as error:
         print(f"softgrpo: {error}", file=sys.stderr)
         return 2
@@ -54,57 +55,16 @@ def run(command: str, argv: Sequence[str], prog: str | None = None) -> int:
         return 130
 
 
-def _train(config: TrainConfig) -> int:
-    from softgrpo.training.trainer import train
-
-    return train(config)
-
-
-def _evaluate(config: EvaluateConfig) -> int:
-    from softgrpo.training.evaluate import evaluate
-
-    return evaluate(config)
-
-
-def _report(config: ReportConfig) -> int:
-    from softgrpo.reporting.report import report
-
-    return report(config)
-
-
-def _audit(config: AuditConfig) -> int:
-    from softgrpo.auditing.command import run
-
-    return run(config)
-
-
-def _rescore(config: RescoreConfig) -> int:
-    from softgrpo.training.rescore import rescore
-
-    return rescore(config)
-
-
-def _estimate(config: TrainConfig) -> int:
-    from softgrpo.estimate import show
-
-    return show(config)
-
-
-def _sample(config: SampleConfig) -> int:
-    from softgrpo.training.again import sample
-
-    return sample(config)
-
-
-COMMANDS: dict[str, tuple[type, str, Callable[[Any], int]]] = {
-    "train": (TrainConfig, "Train a policy with GRPO on a judge's tournament.", _train),
-    "evaluate": (EvaluateConfig, "A run's model or a plain one head to head with another, with any judge.", _evaluate),
-    "report": (ReportConfig, "Draw a run's figures and page from what was recorded.", _report),
-    "audit": (AuditConfig, "Is this judge fit to train against?", _audit),
-    "rescore": (RescoreConfig, "A recorded run's rewards under another rule, without a call.", _rescore),
-    "estimate": (TrainConfig, "What `train` with the same flags will ask of services, and for how much.", _estimate),
-    "sample": (SampleConfig, "Base against trained, side by side: softgrpo sample --run DIR TOPIC.", _sample),
+COMMANDS: dict[str, tuple[type, str]] = {
+    "train": (TrainConfig, "Train a policy with GRPO on a judge's tournament."),
+    "evaluate": (EvaluateConfig, "A run's model or a plain one head to head with another, with any judge."),
+    "report": (ReportConfig, "Draw a run's figures and page from what was recorded."),
+    "audit": (AuditConfig, "Is this judge fit to train against?"),
+    "rescore": (RescoreConfig, "A recorded run's rewards under another rule, without a call."),
+    "estimate": (TrainConfig, "What `train` with the same flags will ask of services, and for how much."),
+    "sample": (SampleConfig, "Base against trained, side by side: softgrpo sample --run DIR TOPIC."),
 }
+"""each is the module of that name in `commands`, which is imported when it is called"""
 
 
 def _topic_first(argv: Sequence[str]) -> list[str]:
@@ -117,5 +77,5 @@ def _topic_first(argv: Sequence[str]) -> list[str]:
 
 
 def _usage() -> str:
-    lines = [f"  {name:10} {description}" for name, (_, description, _) in COMMANDS.items()]
+    lines = [f"  {name:10} {description}" for name, (_, description) in COMMANDS.items()]
     return "usage: softgrpo COMMAND [flags]\n\n" + "\n".join(lines) + "\n\nsoftgrpo COMMAND --help explains every flag."

@@ -1,71 +1,70 @@
-"""The two uses of a judge: a tournament inside a group while training, head to head while testing."""
+"""Groups to rewards: the one scoring function, which training, evaluation, rescoring and every adapter call."""
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from softgrpo.judging.arrivals import Arrivals
-from softgrpo.judging.canaries import Canary, Tally, draw, told
-from softgrpo.judging.rounds import Bout, hold
-from softgrpo.records import Completion, Contest, Group, Judge, Objective, Prompt, ScoredGroup, Verdict
-from softgrpo.rewards.compose import compose, format_parts, reward_stderrs
+from softgrpo.group_queue import GroupQueue
+from softgrpo.judges.canaries import Canary, Tally, draw_canaries, tally
+from softgrpo.records import FAILED, NOTHING, Completion, Contest, Group, Judge, Objective, Prompt, ScoredGroup, Verdict
+from softgrpo.rewards.compose import FORMAT_PARTS, compose, format_parts, reward_stderrs
 from softgrpo.rewards.extra import extra_part
-from softgrpo.rewards.format import section
+from softgrpo.rewards.format import judged_text
 from softgrpo.streams import seed_for
 from softgrpo.tasks.task import Task
+from softgrpo.tournament.bias import Bias, learned
 from softgrpo.tournament.forfeits import forfeits
-from softgrpo.tournament.rating import Bias, learned, pair_outcomes
+from softgrpo.tournament.outcomes import pair_outcomes
 from softgrpo.tournament.rule import Rule
+from softgrpo.tournament.run import Tournament, run_tournaments
 from softgrpo.tournament.schedule import Plan, size
-from softgrpo.tournament.winrate import Pair
 
-FAILED = "failed"
-"""finish reason of a completion that an API model did not deliver: there is nothing to judge, and nobody's fault"""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
-    """Texts that are to meet under one objective."""
-
-    prompt: Prompt
-    completions: Sequence[Completion]
-    objective: Objective
-    plan: Plan
-    seed: int = 0
-
-    @property
-    def undelivered(self) -> set[int]:
-        """Completions that an API model did not deliver."""
-        return {i for i, c in enumerate(self.completions) if c.finish_reason == FAILED}
+Found = dict[tuple[int, str], tuple[Verdict, ...]]
+"""verdicts by a group's place and an objective's name"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Meeting:
-    """One pair of texts of an evaluation, and what was said of it."""
+class Comparison:
+    """What came of a meeting of two texts."""
 
     prompt: Prompt
     ours: Completion
     theirs: Completion
     verdicts: tuple[Verdict, ...]
-    pair: Pair
+    p_win: float | None
+    """outcome of both orders together, for ours; None where a judgement is missing"""
+    forfeit: bool
+    """decided because a text had nothing to show"""
+
+
+class Nobody:
+    """Stands where verdicts are recorded ones: there is nobody to ask."""
+
+    name = "nobody"
+    scores_texts = False
+
+    def judge(self, contests: Sequence[Contest]) -> list[tuple[Verdict, ...]]:
+        """Raises `ValueError`: an evaluator without a judge was asked for verdicts."""
+        raise ValueError("this evaluator has no judge; give score_groups the recorded verdicts, or make it with one")
 
 
 class Evaluator:
     """A task's objectives under one judge, with the weight of every reward part.
 
-    What it has learned of the judge and of the task's own rewards is its only state; a checkpoint keeps it. One thread
-    scores groups, while another may hold `meetings` and read that state: its mappings never change, new ones take their
-    place.
+    What it has learned of the judge and of the task's own rewards is its only state; a checkpoint keeps it. Several
+    threads may score groups and hold `meetings` at once, if the judge bears it: the state's mappings never change, new
+    ones take their place, and nothing that a thread has learned is lost.
     """
 
     def __init__(
         self,
         task: Task,
-        judge: Judge,
+        judge: Judge | None,
         weights: Mapping[str, float],
         *,
         plan: Plan = Plan(),
@@ -73,10 +72,14 @@ class Evaluator:
         canary_rate: float = 0.0,
         gold: Sequence[Contest] = (),
     ) -> None:
-        """`canary_rate`: canaries per match, beside the matches; `gold`: pairs of which the first text is better."""
-        self.judge = judge
+        """`weights` win over the task's own. Without a `judge` only recorded verdicts are scored.
+
+        `canary_rate`: canaries per match, beside the matches; `gold`: pairs of which the first text is better.
+        """
+        self.judge: Judge = judge or Nobody()
         self.task = task
-        self.weights = {**task.weights, **weights}
+        absent = FORMAT_PARTS if task.format is None else ()
+        self.weights = {n: w for n, w in {**task.weights, **weights}.items() if n not in absent}
         self.plan, self.rule = plan, rule
         self.canary_rate, self.gold = canary_rate, gold
         self.complaints: Mapping[str, str] = {}
@@ -87,69 +90,68 @@ class Evaluator:
         """by kind, over the run"""
         self.objectives = [replace(o, weight=self.weights[o.name]) for o in task.objectives if self.weights[o.name]]
         self.main = task.objectives[0]
+        self._learning = threading.Lock()
 
-    def score_groups(self, groups: Sequence[Group] | Arrivals, *, seed: int = 0) -> list[ScoredGroup]:
+    def score_groups(
+        self,
+        groups: Sequence[Group] | GroupQueue,
+        *,
+        seed: int | Sequence[int] = 0,
+        recorded: Sequence[Mapping[str, Sequence[Verdict]]] | None = None,
+    ) -> list[ScoredGroup]:
         """One tournament per objective and group; each round of all of them goes to the judge in one call.
 
-        Groups that arrive one by one join between rounds; what is found depends on none of it.
+        Groups that arrive one by one join between rounds; what is found depends on none of it. `seed`: one, from which
+        each schedule's follows by the group's place; or one per group, whose matches then depend on no other group.
+        `recorded`: the verdicts of each group by objective, forfeits included; then no judge is asked, and everything
+        else is the same.
         """
-        came, judged = self._tournaments(groups if isinstance(groups, Arrivals) else Arrivals.of(groups), seed)
-        scored = []
-        for place, group in sorted(came.items()):
-            found = {o.name: judged[place, o.name] for o in self.objectives}
-            standings = {
-                o.name: self.rule.standing(
-                    len(group.completions), found[o.name], bias=self.biases.get(o.name, Bias()), ties=o.ties
-                )
+        biases = self.biases  # what other threads learn meanwhile is for later calls
+        if recorded is None:
+            queue = groups if isinstance(groups, GroupQueue) else GroupQueue.of(groups)
+            came, found = self._ask(queue, seed, biases)
+        else:
+            if isinstance(groups, GroupQueue):
+                raise TypeError("recorded verdicts are of groups that are all there; give a sequence of them")
+            came = dict(enumerate(groups))
+            found = {
+                (place, o.name): tuple(verdicts.get(o.name, ()))
+                for (place, _), verdicts in zip(came.items(), recorded, strict=True)
                 for o in self.objectives
             }
-            parts = {name: standing.scores for name, standing in standings.items()}
-            parts |= format_parts([c.text for c in group.completions])
-            parts |= self._extra(group)
-            scored.append(
-                ScoredGroup(
-                    group=group,
-                    verdicts=tuple(v for found_v in found.values() for v in found_v),
-                    standings=standings,
-                    reward_parts=parts,
-                    rewards=compose(parts, self.weights),
-                    stderrs=reward_stderrs(standings, self.weights),
-                )
-            )
+        scored = [
+            self._scored(group, {o.name: found[place, o.name] for o in self.objectives}, biases)
+            for place, group in sorted(came.items())
+        ]
         self._learn(scored)
         return scored
 
-    def _tournaments(
-        self, arrivals: Arrivals, seed: int
-    ) -> tuple[dict[int, Group], dict[tuple[int, str], tuple[Verdict, ...]]]:
-        """The groups by their place, and the verdicts by place and objective. Canaries are drawn when all are there."""
-        came: dict[int, Group] = {}
-        asked: dict[tuple[int, str], Asked] = {}
-        bouts: dict[tuple[int, str], Bout] = {}
-        canaries: list[Canary] = []
+    def meetings(
+        self, prompts: Sequence[Prompt], ours: Sequence[Sequence[Completion]], theirs: Sequence[Sequence[Completion]]
+    ) -> list[Comparison]:
+        """Sample k of ours against sample k of theirs on each prompt: groups of two, by the task's own objective.
 
-        def more(wait: bool) -> list[Bout]:
-            if arrivals.complete:
-                return []
-            new = dict(arrivals.take(wait=wait))
-            came.update(new)
-            for i, group in new.items():
-                for o in self.objectives:
-                    drawn = seed_for(seed, "schedule", i, o.name)
-                    asked[i, o.name] = Asked(
-                        prompt=group.prompt, completions=group.completions, objective=o, plan=self.plan, seed=drawn
-                    )
-                    bouts[i, o.name] = self._bout(asked[i, o.name])
-            if arrivals.complete:
-                canaries.extend(self._canaries([bouts[i, o.name] for i in sorted(came) for o in self.objectives], seed))
-            return [
-                *(bouts[i, o.name] for i in new for o in self.objectives),
-                *(Bout(contest=c.contest) for c in canaries),
-            ]
-
-        found = hold(self.judge, [], more)
-        self.canaries = told(self.canaries, canaries, found[len(bouts) :])
-        return came, {key: _whole(asked[key], verdicts) for key, verdicts in zip(bouts, found, strict=False)}
+        Always in both orders: two players met once would be read in the same order every time. Nothing is learned.
+        """
+        met = [
+            (prompt, a, b)
+            for prompt, our, their in zip(prompts, ours, theirs, strict=True)
+            for a, b in zip(our, their, strict=True)
+        ]
+        alone = replace(self.task, objectives=(self.main,), extra_rewards=NOTHING, extra_weights=NOTHING)
+        apart = Evaluator(alone, self.judge, {self.main.name: 1.0, **dict.fromkeys(FORMAT_PARTS, 0.0)})
+        scored = apart.score_groups([Group(prompt=p, prompt_ids=(), completions=(a, b)) for p, a, b in met])
+        return [
+            Comparison(
+                prompt=prompt,
+                ours=a,
+                theirs=b,
+                verdicts=s.verdicts,
+                p_win=pair_outcomes(s.verdicts).get((0, 1)),
+                forfeit=any(v.how == "forfeit" for v in s.verdicts),
+            )
+            for (prompt, a, b), s in zip(met, scored, strict=True)
+        ]
 
     def state(self) -> dict[str, Any]:
         """What later groups start from, as it is saved."""
@@ -161,21 +163,79 @@ class Evaluator:
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Go on from a saved state."""
-        self.biases = {name: Bias(**values) for name, values in state.get("biases", {}).items()}
-        self.canaries = tallies(state)
-        self.complaints = dict(state.get("complaints", {}))
+        with self._learning:
+            self.biases = {name: Bias(**values) for name, values in state.get("biases", {}).items()}
+            self.canaries = tallies(state)
+            self.complaints = dict(state.get("complaints", {}))
 
-    def _learn(self, scored: Sequence[ScoredGroup]) -> None:
-        """What these groups teach of the judge, for those that come after them."""
-        if self.judge.scores_texts:
-            return
-        new = {}
-        for o in self.objectives:
-            groups = [
-                (len(s.group.completions), [v for v in s.verdicts if v.match.objective == o.name]) for s in scored
-            ]
-            new[o.name] = learned(self.biases.get(o.name, Bias()), groups)
-        self.biases = {**self.biases, **new}
+    def _ask(
+        self, queue: GroupQueue, seed: int | Sequence[int], biases: Mapping[str, Bias]
+    ) -> tuple[dict[int, Group], Found]:
+        """The groups by their place, and what the judge says of them. Canaries are drawn when all are there."""
+        came: dict[int, Group] = {}
+        tournaments: dict[tuple[int, str], Tournament] = {}
+        canaries: list[Canary] = []
+
+        def more(wait: bool) -> list[Tournament]:
+            if queue.complete:
+                return []
+            new = dict(queue.take(wait=wait))
+            came.update(new)
+            joining = {
+                (i, o.name): Tournament(
+                    contest=contest_of(group, o, self.task.format),
+                    plan=self.plan,
+                    seed=self._seed(seed, i, o),
+                    bias=biases.get(o.name, Bias()),
+                )
+                for i, group in new.items()
+                for o in self.objectives
+            }
+            tournaments.update(joining)
+            if queue.complete:
+                held = [tournaments[i, o.name].contest for i in sorted(came) for o in self.objectives]
+                canaries.extend(self._draw_canaries(held, seed))
+            return [*joining.values(), *(Tournament(contest=c.contest) for c in canaries)]
+
+        found = run_tournaments(self.judge, [], more)
+        with self._learning:
+            self.canaries = tally(self.canaries, canaries, found[len(tournaments) :])
+        # the judge's verdicts, and after them those that need no judge
+        return came, {
+            (i, name): verdicts + _unasked(tournament.contest, came[i].completions)
+            for ((i, name), tournament), verdicts in zip(tournaments.items(), found, strict=False)
+        }
+
+    def _seed(self, seed: int | Sequence[int], place: int, objective: Objective) -> int:
+        if isinstance(seed, int):
+            return seed_for(seed, "schedule", place, objective.name)
+        return seed[place] if objective.name == self.main.name else seed_for(seed[place], "schedule", objective.name)
+
+    def _draw_canaries(self, contests: Sequence[Contest], seed: int | Sequence[int]) -> list[Canary]:
+        n = sum(size(self.plan, sum(text is not None for text in c.texts)) for c in contests)
+        drawn = seed_for(seed, "canaries") if isinstance(seed, int) else seed_for(0, "canaries", *seed)
+        return draw_canaries(contests, self.gold, rate=self.canary_rate, n_matches=n, seed=drawn)
+
+    def _scored(
+        self, group: Group, found: Mapping[str, tuple[Verdict, ...]], biases: Mapping[str, Bias]
+    ) -> ScoredGroup:
+        n = len(group.completions)
+        standings = {
+            o.name: self.rule.standing(n, found[o.name], bias=biases.get(o.name, Bias()), ties=o.ties)
+            for o in self.objectives
+        }
+        parts = {name: standing.scores for name, standing in standings.items()}
+        if self.task.format is not None:
+            parts |= format_parts([c.text for c in group.completions])
+        parts |= self._extra(group)
+        return ScoredGroup(
+            group=group,
+            verdicts=tuple(v for verdicts in found.values() for v in verdicts),
+            standings=standings,
+            reward_parts=parts,
+            rewards=compose(parts, self.weights) if parts else np.zeros(n),
+            stderrs=reward_stderrs(standings, self.weights),
+        )
 
     def _extra(self, group: Group) -> dict[str, np.ndarray]:
         """[G] of each of the task's rewards from code that counts."""
@@ -183,37 +243,24 @@ class Evaluator:
         for name, reward in self.task.extra_rewards.items():
             if self.weights[name]:
                 parts[name], wrong = extra_part(reward, group.prompt, group.completions)
-                if wrong and name not in self.complaints:
-                    self.complaints = {**self.complaints, name: wrong}
+                with self._learning:
+                    if wrong and name not in self.complaints:
+                        self.complaints = {**self.complaints, name: wrong}
         return parts
 
-    def meetings(
-        self, prompts: Sequence[Prompt], ours: Sequence[Sequence[Completion]], theirs: Sequence[Sequence[Completion]]
-    ) -> list[Meeting]:
-        """Sample k of ours against sample k of theirs on each prompt, by the task's own objective."""
-        met = [
-            (prompt, a, b)
-            for prompt, our, their in zip(prompts, ours, theirs, strict=True)
-            for a, b in zip(our, their, strict=True)
-        ]
-        # always both orders: two players met once would be read in the same order every time
-        asked = [Asked(prompt=prompt, completions=(a, b), objective=self.main, plan=Plan()) for prompt, a, b in met]
-        found = hold(self.judge, [Bout(contest=shown(each), plan=each.plan) for each in asked])
-        judged = [_whole(each, verdicts) for each, verdicts in zip(asked, found, strict=True)]
-        return [
-            Meeting(prompt=prompt, ours=a, theirs=b, verdicts=verdicts, pair=_pair(prompt, verdicts))
-            for (prompt, a, b), verdicts in zip(met, judged, strict=True)
-        ]
-
-    def _bout(self, asked: Asked) -> Bout:
-        bias = self.biases.get(asked.objective.name, Bias())
-        return Bout(contest=shown(asked), plan=asked.plan, seed=asked.seed, bias=bias)
-
-    def _canaries(self, bouts: Sequence[Bout], seed: int) -> list[Canary]:
-        players = [sum(text is not None for text in b.contest.texts) for b in bouts]
-        n = sum(size(self.plan, k) for k in players)
-        contests = [b.contest for b in bouts]
-        return draw(contests, self.gold, rate=self.canary_rate, n_matches=n, seed=seed_for(seed, "canaries"))
+    def _learn(self, scored: Sequence[ScoredGroup]) -> None:
+        """What these groups teach of the judge, for those that come after them. One that scores texts has no bias."""
+        if self.judge.scores_texts:
+            return
+        with self._learning:
+            new = {}
+            for o in self.objectives:
+                groups = [
+                    (len(s.group.completions), [v for v in s.verdicts if v.match.objective == o.name]) for s in scored
+                ]
+                if not any(v.how == "scores" for _, verdicts in groups for v in verdicts):
+                    new[o.name] = learned(self.biases.get(o.name, Bias()), groups)
+            self.biases = {**self.biases, **new}
 
 
 def tallies(state: Mapping[str, Any]) -> dict[str, Tally]:
@@ -221,22 +268,13 @@ def tallies(state: Mapping[str, Any]) -> dict[str, Tally]:
     return {kind: Tally(**values) for kind, values in state.get("canaries", {}).items()}
 
 
-def shown(asked: Asked) -> Contest:
-    """The objective's section of each completion: what there is to compare."""
-    texts = tuple(section(c.text, asked.objective.section) for c in asked.completions)
-    return Contest(prompt=asked.prompt, objective=asked.objective, texts=texts, matches=())
+def contest_of(group: Group, objective: Objective, form: str | None) -> Contest:
+    """What there is to compare: the objective's section of each completion, the whole of it where there is no form."""
+    texts = tuple(judged_text(c.text, form, objective.section) for c in group.completions)
+    return Contest(prompt=group.prompt, objective=objective, texts=texts, matches=())
 
 
-def _whole(asked: Asked, verdicts: tuple[Verdict, ...]) -> tuple[Verdict, ...]:
-    """The judge's verdicts, and after them those that need no judge."""
-    texts = shown(asked).texts
-    return verdicts + forfeits(texts, objective=asked.objective.name, undelivered=asked.undelivered)
-
-
-def _pair(prompt: Prompt, verdicts: Sequence[Verdict]) -> Pair:
-    return Pair(
-        prompt_id=prompt.id,
-        subject=prompt.subject,
-        p_win=pair_outcomes(verdicts).get((0, 1)),
-        forfeit=any(v.how == "forfeit" for v in verdicts),
-    )
+def _unasked(contest: Contest, completions: Sequence[Completion]) -> tuple[Verdict, ...]:
+    """Forfeits, and the matches of what an API model did not deliver."""
+    undelivered = {i for i, c in enumerate(completions) if c.finish_reason == FAILED}
+    return forfeits(contest.texts, objective=contest.objective.name, undelivered=undelivered)

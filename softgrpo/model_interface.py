@@ -4,53 +4,104 @@ from __future__ import annotations
 
 import importlib
 import threading
-from typing import Any
+from typing import Any, Self
 
-from softgrpo.models.names import PROVIDERS, address, parse
+from softgrpo.models.names import PROVIDERS, ModelName, address, parse
 from softgrpo.records import TextModel
 
 _PUBLIC = {
     "HuggingFaceModel": "softgrpo.models.huggingface",
-    "OpenAIModel": "softgrpo.models.openai",
-    "AnthropicModel": "softgrpo.models.anthropic",
+    "OpenAIModel": "softgrpo.models.api.openai",
+    "AnthropicModel": "softgrpo.models.api.anthropic",
 }
 _API_KINDS = {"openai": "OpenAIModel", "anthropic": "AnthropicModel"}
-_loaded: dict[tuple[str, str, str], Any] = {}
-_loading = threading.Lock()
-"""two threads that ask for a model at once get the same one"""
+
+
+class ModelPool:
+    """The models that somebody has opened, each once: a run's, an evaluation's, a scorer's.
+
+    What services are asked through it is on one budget; another pool knows nothing of it. Called from any thread.
+    """
+
+    def __init__(
+        self, *, dtype: str = "auto", device: str = "auto", max_concurrency: int | None = None, budget: Any = None
+    ) -> None:
+        """`dtype` and `device` are for local models; `max_concurrency` (calls at once) and `budget` for services."""
+        self.dtype, self.device, self.max_concurrency = dtype, device, max_concurrency
+        self._budget = budget
+        self._open: dict[str, Any] = {}
+        self._lock = threading.Lock()
+
+    @property
+    def budget(self) -> Any:
+        """Who allows and counts what the services are asked; None where nobody does."""
+        return self._budget
+
+    @budget.setter
+    def budget(self, budget: Any) -> None:
+        with self._lock:
+            self._budget = budget
+            for model in self._open.values():
+                if hasattr(model, "budget"):
+                    model.budget = budget
+
+    def get(self, name: str) -> TextModel:
+        """The model of that name, loaded once. Nothing is asked of a service here: `check` does that, before a run."""
+        return self.local(name) if parse(name).is_local else self._service(parse(name))
+
+    def local(self, name: str) -> Any:
+        """A `HuggingFaceModel`, shared by all who ask for the same weights: never train it, train a copy."""
+        from softgrpo.models.huggingface import HuggingFaceModel
+
+        weights = weights_name(name)
+        with self._lock:  # two threads that ask at once get the same one
+            if weights not in self._open:
+                self._open[weights] = HuggingFaceModel.load(weights, parse(name), dtype=self.dtype, device=self.device)
+            return self._open[weights]
+
+    def forget(self, name: str) -> None:
+        """Nobody else may ask for these weights as they are: somebody is about to train them."""
+        with self._lock:
+            self._open.pop(weights_name(name), None)
+
+    def check(self, name: str) -> list[str]:
+        """Ask a service whether it serves the model; returns warnings. Local models are not touched."""
+        return [] if parse(name).is_local else list(self._service(parse(name)).check())
+
+    def close(self) -> None:
+        """Close connections; a model that is asked again opens new ones."""
+        with self._lock:
+            models = [model for model in self._open.values() if hasattr(model, "close")]
+        for model in models:
+            model.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _service(self, model: ModelName) -> Any:
+        kind = _API_KINDS[PROVIDERS[model.provider].package]
+        key = f"{model.provider}:{model.name}@{address(model)}"
+        with self._lock:
+            if key not in self._open:  # shared: what it learns of the service holds for all its roles
+                service: Any = getattr(importlib.import_module(_PUBLIC[kind]), kind)(model)
+                service.budget = self._budget
+                if self.max_concurrency:
+                    service.max_concurrency = self.max_concurrency
+                self._open[key] = service
+            return self._open[key]
 
 
 def load_model(name: str, *, dtype: str = "auto", device: str = "auto") -> TextModel:
-    """The model of that name. The same local weights are loaded once, whatever roles they play.
-
-    Nothing is asked of a service here: `check()` of an API model does that, before a run.
-    """
-    model = parse(name)
-    if model.is_local:
-        return load_local(name, dtype=dtype, device=device)
-    kind = _API_KINDS[PROVIDERS[model.provider].package]
-    key = (f"{model.provider}:{model.name}", address(model), "")
-    with _loading:
-        if key not in _loaded:  # shared: what it learns of the service and what it spends is one run's
-            _loaded[key] = getattr(importlib.import_module(_PUBLIC[kind]), kind)(model)
-        return _loaded[key]
+    """The model of that name, opened for the caller alone."""
+    return ModelPool(dtype=dtype, device=device).get(name)
 
 
 def load_local(name: str, *, dtype: str = "auto", device: str = "auto") -> Any:
-    """A `HuggingFaceModel`, shared by all who ask for the same weights: never train it, train a copy."""
-    from softgrpo.models.huggingface import HuggingFaceModel
-
-    model = parse(name)
-    key = (_weights(name), dtype, device)
-    with _loading:
-        if key not in _loaded:
-            _loaded[key] = HuggingFaceModel.load(key[0], model, dtype=dtype, device=device)
-        return _loaded[key]
-
-
-def forget_local(name: str, *, dtype: str = "auto", device: str = "auto") -> None:
-    """Nobody else may ask for these weights as they are: somebody is about to train them."""
-    _loaded.pop((_weights(name), dtype, device), None)
+    """A `HuggingFaceModel`, opened for the caller alone."""
+    return ModelPool(dtype=dtype, device=device).local(name)
 
 
 def same_weights(one: str, other: str) -> bool:
@@ -59,15 +110,15 @@ def same_weights(one: str, other: str) -> bool:
     >>> same_weights("embedded", "embedded:likelihood"), same_weights("embedded", "gpt-4o")
     (True, False)
     """
-    return parse(one).is_local and parse(other).is_local and _weights(one) == _weights(other)
+    return parse(one).is_local and parse(other).is_local and weights_name(one) == weights_name(other)
 
 
-def check_model(name: str) -> list[str]:
-    """Ask a service whether it serves the model; returns warnings. Local models are not touched."""
-    return [] if parse(name).is_local else list(load_model(name).check())  # type: ignore[attr-defined]
+def weights_name(name: str) -> str:
+    """What the names of the same local weights have in common.
 
-
-def _weights(name: str) -> str:
+    >>> weights_name("embedded:prompt"), weights_name("hf:gpt2")
+    ('embedded', 'gpt2')
+    """
     model = parse(name)
     return "embedded" if model.provider == "embedded" else model.name
 

@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
 
 import numpy as np
 
 from softgrpo.errors import UserError
 from softgrpo.grpo.advantages import estimated_reliability
-from softgrpo.judging.callable_judge import CallableJudge, Compare
-from softgrpo.judging.judge import load_judge
-from softgrpo.judging.ledger import Ledger
-from softgrpo.judging.rounds import Bout, hold
-from softgrpo.records import Contest, Judge, Objective, Prompt, Standing, Usage, Verdict
-from softgrpo.tournament.forfeits import forfeits
-from softgrpo.tournament.rule import Rule
-from softgrpo.tournament.schedule import Plan
+from softgrpo.judges.callable import Compare
+from softgrpo.model_interface import ModelPool
+from softgrpo.records import Judge, Prompt, Standing, Usage, Verdict
+from softgrpo.scorer import Scorer
 
+MODELS = ModelPool()
+"""kept from call to call: a second ranking finds the judge's weights loaded"""
 CRITERIA = "The better text answers the task better: more to the point, better founded, better written."
 
 
@@ -95,24 +92,23 @@ def rank(
     >>> ranking.order, [f"{score:.1f}" for score in ranking.scores[[1, 2]]]
     ([1, 0, 2], ['1.2', '-1.2'])
     """
-    texts = _checked(completions)
-    chosen = _judge(judge, ledger)
-    schedule = schedule or ("round_robin" if judge_calls is None else "random_regular")
-    rating = rating or ("win_share" if schedule == "round_robin" else "bradley_terry")
-    try:
-        plan = Plan(kind=schedule, orders=orders, calls=judge_calls)
-        rule = Rule(rating=rating, min_judged=0.0)
-        contest = Contest(
-            prompt=prompt if isinstance(prompt, Prompt) else as_prompt(prompt),
-            objective=Objective(name="answer", criteria=criteria),
-            texts=tuple(text if text.strip() else None for text in texts),
-            matches=(),
-        )
-        (judged,) = hold(chosen, [Bout(contest=contest, plan=plan, seed=seed)])
-        verdicts = judged + forfeits(contest.texts, objective="answer")
-        return Ranking(standing=rule.standing(len(texts), verdicts), verdicts=verdicts)
-    except ValueError as error:  # a plan that cannot be
-        raise UserError(str(error)) from error
+    texts = completions if isinstance(completions, str) else list(completions)
+    if wrong := [type(t).__name__ for t in texts if not isinstance(t, str)]:
+        raise UserError(f"completions holds a {wrong[0]}; give texts")
+    with Scorer(
+        criteria=criteria,
+        judge=judge,
+        judge_calls_per_group=judge_calls,
+        schedule=schedule,
+        orders=orders,
+        rating=rating,
+        min_judged=0.0,
+        ledger=ledger if isinstance(judge, str) else None,
+        models=MODELS,
+    ) as scorer:
+        asked = prompt if isinstance(prompt, Prompt) else as_prompt(prompt)
+        (scored,) = scorer.score_groups([(asked, texts)], seeds=[seed])
+    return Ranking(standing=scored.standings["answer"], verdicts=scored.verdicts)
 
 
 async def rank_async(
@@ -125,28 +121,3 @@ async def rank_async(
 def as_prompt(question: str) -> Prompt:
     """A question on its own as a prompt."""
     return Prompt(id="prompt", messages=({"role": "user", "content": question},), subject=question, question=question)
-
-
-def _checked(completions: Sequence[str]) -> list[str]:
-    if isinstance(completions, str):
-        raise UserError("completions is one text; give a list of two or more")
-    texts = list(completions)
-    wrong = [type(t).__name__ for t in texts if not isinstance(t, str)]
-    if wrong:
-        raise UserError(f"completions holds a {wrong[0]}; give texts")
-    if len(texts) < 2:
-        there = "is empty" if not texts else "holds one text, which has nobody to meet"
-        raise UserError(f"completions {there}; give two or more")
-    return texts
-
-
-def _judge(judge: str | Judge | Callable, ledger: str | Path | None) -> Judge:
-    if isinstance(judge, str):
-        return load_judge(judge, ledger=Ledger(ledger) if ledger else None)
-    if hasattr(judge, "judge"):
-        return cast(Judge, judge)
-    if callable(judge):
-        return CallableJudge(judge)
-    raise UserError(
-        f"judge is a {type(judge).__name__}; give a name, a Judge, or a function of (prompt, first, second)"
-    )

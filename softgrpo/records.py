@@ -14,6 +14,8 @@ from typing import Any, Protocol, TypedDict
 import numpy as np
 
 NOTHING: Mapping[str, Any] = MappingProxyType({})
+FAILED = "failed"
+"""finish reason of a completion that an API model did not deliver: there is nothing to judge, and nobody's fault"""
 
 
 class Message(TypedDict):
@@ -49,10 +51,10 @@ class Completion:
     """the whole assistant turn, prefill included"""
     token_ids: tuple[int, ...] = ()
     """[T] what was sampled, end token included, prefill excluded; never tokenised again"""
-    logprobs: tuple[float, ...] = ()
+    sampling_logprobs: tuple[float, ...] = ()
     """[T] log-probability of each sampled token under the distribution it was drawn from"""
-    trained_mask: tuple[bool, ...] = ()
-    """[T] True where the policy chose the token"""
+    loss_mask: tuple[bool, ...] = ()
+    """[T] True where the policy chose the token: no other is trained, or counts in what is measured of the policy"""
     finish_reason: str = "stop"
     """`stop` (end token), `length` (cut off), or `failed`: an API model delivered nothing, which is nobody's forfeit"""
 
@@ -232,36 +234,14 @@ class ScoredGroup:
     stderrs: np.ndarray = field(default_factory=lambda: np.zeros(0))
     """[G] what the tournaments leave uncertain of it; empty without a tournament"""
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WinRate:
-    """How often the policy beats its opponent on held-out prompts."""
-
-    win_rate: float
-    """share of pairs won, a tie counting half, forfeits included"""
-    low: float
-    high: float
-    """95% interval over subjects"""
-    win_rate_both_formed: float
-    """the same without the pairs decided by a forfeit"""
-    both_formed_low: float
-    both_formed_high: float
-    mean_p_win: float
-    """mean probability that the policy's text wins"""
-    mean_p_low: float
-    mean_p_high: float
-    n_prompts: int
-    n_subjects: int
-    n_pairs: int
-    """pairs with an outcome"""
-    n_forfeits: int
-    """pairs decided because a text had nothing to show"""
-    n_unjudged: int
-    """pairs without an outcome"""
+    @property
+    def failures(self) -> tuple[str, ...]:
+        """Why there is no outcome, for each verdict without one, in the order of the verdicts."""
+        return tuple(v.failure for v in self.verdicts if v.p_first is None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Lesson:
+class TrainingGroup:
     """A scored group with what the policy is to learn from it."""
 
     scored: ScoredGroup

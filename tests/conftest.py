@@ -2,10 +2,51 @@
 
 from __future__ import annotations
 
+import os
+import random
+import zlib
 from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import settings
+
+settings.register_profile("softgrpo", print_blob=True)
+settings.load_profile("softgrpo")
+SEED = int(os.environ.get("SOFTGRPO_TEST_SEED") or random.SystemRandom().getrandbits(31))
+PURE = (
+    *("tournament", "rewards", "grpo", "tasks", "spending/test_budget", "spending/test_estimate"),
+    *("judges/chat/test_prompt", "judges/chat/test_sanitize", "judges/chat/test_parse", "judges/chat/test_keys"),
+    *("judges/chat/test_elicitation", "judges/embedded/test_guards", "judges/embedded/test_stems"),
+    *("judges/test_callable", "judges/test_text_scores", "evaluation/test_win_rate", "auditing/test_examine"),
+    *("test_config", "test_flags", "test_files", "test_registry", "test_streams", "test_evaluator"),
+    *("training/test_run_state", "training/test_session", "reporting/test_measure", "reporting/test_recorder"),
+)
+RUNS = ("training", "rollout", "evaluation/test_evaluate", "test_embedded_run", "test_docs", "test_cli", "test_threads")
+"""the tiers: arithmetic and parsing; whole runs and processes; what is in neither is between them"""
+
+
+def pytest_report_header() -> str:
+    """How chance is repeated."""
+    return f"random tests: SOFTGRPO_TEST_SEED={SEED} repeats them"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Each test's tier follows from where it lies."""
+    here = Path(__file__).parent
+    for item in items:
+        name = item.path.relative_to(here).as_posix() if item.path.is_relative_to(here) else ""
+        for tier, places in (("pure", PURE), ("runs", RUNS)):
+            if any(name.startswith((f"{place}/", f"{place}.py")) for place in places):
+                item.add_marker(tier)
+                break
+
+
+@pytest.fixture(autouse=True)
+def chance(request: pytest.FixtureRequest) -> None:
+    """Python's own random numbers follow from the session's seed and the test's name."""
+    random.seed(SEED ^ zlib.crc32(request.node.nodeid.encode()))
+
 
 WORDS = [f"w{i}" for i in range(40)] + ["A", "B", "<reasoning>", "</reasoning>", "<answer>", "</answer>"]
 PREFILL = "<reasoning> w1 </reasoning> <answer> "

@@ -26,12 +26,8 @@ def test_no_attack_changed_a_verdict():
 
 
 def test_texts_that_say_nothing_win_at_most_one_in_twenty():
-    """And the page names how many texts there were."""
     recorded = json.loads((ROOT / "benchmarks" / "attacks.json").read_text(encoding="utf-8"))
-    page = (ROOT / "docs" / "chat_judges.md").read_text(encoding="utf-8")
     for kind in ("null_texts", "openers"):
         shown = recorded["embedded"]["after"]["kinds"][kind]
         assert shown["n"] >= 75
         assert shown["win_rate"] <= 0.05
-    assert f"{recorded['prompt']['n_attacks']} texts for the packaged model" in page
-    assert f"{recorded['embedded']['n_attacks']} for" in page

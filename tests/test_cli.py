@@ -11,10 +11,12 @@ import pytest
 import yaml
 
 import softgrpo
-from softgrpo import files
+from softgrpo import assembly, files
 from softgrpo.cli import COMMANDS, main, run
+from softgrpo.commands import audit, sample, train
 from softgrpo.config import TrainConfig
-from softgrpo.training import again, evaluate, setup, trainer
+from softgrpo.model_interface import ModelPool
+from softgrpo.training import build
 
 ROOT = Path(__file__).parents[1]
 LOCAL = "--model_name embedded --judge_model_name embedded --compare_model_name embedded".split()
@@ -30,11 +32,12 @@ def nowhere(tmp_path, monkeypatch):
     def loaded(*_, **__):
         raise AssertionError("got as far as loading a model")
 
-    monkeypatch.setattr(setup, "build", loaded)
-    for module in (setup, again, evaluate):
-        for name in ("load_model", "load_local", "load_judge"):
-            monkeypatch.setattr(module, name, loaded, raising=False)
-    monkeypatch.setattr(setup, "check_model", lambda name: [])
+    monkeypatch.setattr(build, "build", loaded)
+    for name in ("get", "local"):
+        monkeypatch.setattr(ModelPool, name, loaded)
+    for module in (assembly, audit):
+        monkeypatch.setattr(module, "load_judge", loaded)
+    monkeypatch.setattr(ModelPool, "check", lambda self, name: [])
     return tmp_path
 
 
@@ -176,7 +179,7 @@ def test_evaluate_refuses_more_prompts_than_there_are(capsys, nowhere):
 )
 def test_the_topic_of_a_sample_may_stand_alone(monkeypatch, argv):
     asked = []
-    monkeypatch.setattr(again, "sample", lambda config: asked.append(config) or 0)
+    monkeypatch.setattr(sample, "run", lambda config: asked.append(config) or 0)
     assert run("sample", argv) == 0
     assert [c.topic for c in asked] == ["Cities should ban cars"]
     assert [c.run for c in asked] == ["output" if len(argv) == 1 else "r"]
@@ -226,7 +229,7 @@ def test_write_errors_and_interrupts_end_in_one_line(capsys, monkeypatch, error,
     def fails(config):
         raise error
 
-    monkeypatch.setattr(trainer, "train", fails)
+    monkeypatch.setattr(train, "run", fails)
     assert words in refused(capsys, "train", *LOCAL, status=status)
 
 

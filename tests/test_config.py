@@ -106,10 +106,10 @@ def test_advantages_are_divided_unless_the_loss_or_the_user_says_otherwise():
 
 
 def test_the_losses_are_those_that_there_are():
-    from softgrpo.grpo.loss import LOSSES
+    from softgrpo.grpo import LOSSES
 
     (field,) = (f for f in fields(TrainConfig) if f.name == "loss")
-    assert field.metadata["choices"] == LOSSES
+    assert field.metadata["choices"] == tuple(LOSSES)
 
 
 def test_the_weights_are_the_seeds_and_reasoning_counts_where_it_is_free():
@@ -121,10 +121,13 @@ def test_the_weights_are_the_seeds_and_reasoning_counts_where_it_is_free():
 
 def test_only_the_embedded_model_is_shown_an_example_and_opened_unasked():
     config = TrainConfig()
-    assert (config.shots_for("embedded"), config.opening_for("embedded")) == (1, "<reasoning>\n")
-    assert (config.shots_for("gpt-4o"), config.opening_for("gpt-4o")) == (0, "")
+    form = "reasoning_answer"
+    assert (config.shots_for("embedded"), config.prefill_for("embedded", form)) == (1, "<reasoning>\n")
+    assert (config.shots_for("gpt-4o"), config.prefill_for("gpt-4o", form)) == (0, "")
+    assert config.prefill_for("embedded", None) == "", "a task without a form is not opened like one that has it"
     asked = TrainConfig(num_shots=2, prefill="")
-    assert (asked.shots_for("embedded"), asked.opening_for("embedded")) == (2, "")
+    assert (asked.shots_for("embedded"), asked.prefill_for("embedded", form)) == (2, "")
+    assert TrainConfig(prefill="So").prefill_for("gpt-4o", None) == "So"
     assert asked.shots_for("gpt-4o") == 2
 
 

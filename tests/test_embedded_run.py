@@ -58,13 +58,8 @@ def test_the_packaged_model_goes_every_fast_way(embedded_model):
     """In the precision it has here: rounding in bfloat16 must not be taken for another architecture."""
     import copy
 
-    from softgrpo.models.local import forest, lean_states, token_step
-    from softgrpo.training.forward import has_plain_head
+    from softgrpo.models.local.capabilities import Capabilities, measured
 
+    every = Capabilities(tree_attention=True, tree_mask=True, plain_head=True)
     for module in (embedded_model.module, copy.deepcopy(embedded_model.module).bfloat16()):
-        for name in [name for name in module.__dict__ if name.startswith("_softgrpo")]:
-            del module.__dict__[name]
-        assert forest.reads_forests(module)
-        assert token_step.has_usual_shape(module)
-        assert lean_states.applies(module)
-        assert has_plain_head(module)
+        assert measured(module) == every

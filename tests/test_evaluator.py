@@ -12,12 +12,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from softgrpo.evaluation.head_to_head import outcome
+from softgrpo.evaluation.win_rate import win_rate
 from softgrpo.evaluator import FAILED, Evaluator
-from softgrpo.judging.arrivals import Arrivals
-from softgrpo.judging.scoring import ScoringJudge
+from softgrpo.group_queue import GroupQueue
+from softgrpo.judges.text_scores import ScoringJudge
 from softgrpo.rewards.format import section
 from softgrpo.tournament.schedule import Plan
-from softgrpo.tournament.winrate import win_rate
 from tests.fakes.builders import ANSWER, REASONING, completion, group, prompt, reply, task
 from tests.fakes.judges import ScriptedJudge, failing, prefers_first, skill_judge
 
@@ -181,7 +182,7 @@ def test_groups_that_arrive_one_by_one_are_scored_as_those_that_are_all_there():
         scored = e.score_groups(given, seed=3)
         return [(s.group, s.verdicts, s.rewards.tolist()) for s in scored], e.state()
 
-    class Slow(Arrivals):
+    class Slow(GroupQueue):
         def take(self, *, wait):
             """One at a time, the last group first, and nobody there but who is waited for."""
             if not wait or not self.left:
@@ -233,6 +234,100 @@ def test_a_scoring_judge_is_not_asked_in_both_orders():
     assert scored.rewards[1] > 0 > scored.rewards[0]
 
 
+def test_without_a_form_the_whole_reply_is_judged_and_nothing_else_is_rewarded():
+    plain = replace(task(), format=None)
+    weights = {"answer": 1.0, "strict_format": 0.5, "soft_format": 0.5, "tag_count": 1.0}
+    judge = skill_judge(SKILL, hard=True)
+    e = Evaluator(plain, judge, weights)
+    (scored,) = e.score_groups([group(["good", " best\n", "", "  "])])
+    assert judge.shown == {"good", "best"}
+    assert set(scored.reward_parts) == set(e.weights) == {"answer"}
+    assert scored.rewards == pytest.approx([0.5, 1.5, -1.0, -1.0])
+    assert scored.standings["answer"].n_forfeits == 2
+
+
+def test_a_task_without_any_weight_rewards_nothing():
+    e = Evaluator(replace(task(), format=None), skill_judge(SKILL), {"answer": 0.0})
+    (scored,) = e.score_groups([group(["good", "best"])])
+    assert (scored.rewards.tolist(), scored.verdicts, scored.reward_parts) == ([0.0, 0.0], (), {})
+
+
+BY_NUMBER = {f"t{i}": i / 3 for i in range(6)}
+
+
+def six(id):
+    return group([reply(name) for name in BY_NUMBER], id=id)
+
+
+def pairs_of(scored):
+    return [(v.match.first, v.match.second) for v in scored.verdicts]
+
+
+def test_with_a_seed_of_its_own_a_groups_matches_depend_on_no_other():
+    def found(groups, seed):
+        plan = Plan(kind="random_regular", calls=8)
+        return list(map(pairs_of, evaluator(skill_judge(BY_NUMBER), plan=plan).score_groups(groups, seed=seed)))
+
+    assert found([six("1"), six("2")], [5, 6]) == [*found([six("1")], [5]), *found([six("2")], [6])]
+    assert found([six("1"), six("2")], 5)[0] != found([six("1"), six("2")], [5, 6])[0]
+
+
+def by_objective(scored):
+    return {name: [v for v in scored.verdicts if v.match.objective == name] for name in scored.standings}
+
+
+@pytest.mark.parametrize("plan", [Plan(), Plan(kind="adaptive", calls=12)], ids=lambda plan: plan.kind)
+@pytest.mark.parametrize("judge", [skill_judge(SKILL | {"because": 0.0}, bias=1.0), failing(lambda a, b: a == "good")])
+def test_recorded_verdicts_give_what_the_judge_gave(judge, plan):
+    weights = ONLY_ANSWER | {"reasoning": 0.5, "strict_format": 1.0}
+    lost = completion("", finish_reason=FAILED, n_tokens=0)
+    groups = [group([*map(reply, SKILL), "no tags", lost], id=str(i)) for i in range(3)]
+    live = evaluator(judge, weights, plan=plan)
+    steps = [live.score_groups(groups[:1]), live.score_groups(groups[1:])]
+    again = Evaluator(task(objectives=(ANSWER, REASONING)), None, weights)
+    for step in steps:
+        found = again.score_groups([s.group for s in step], recorded=list(map(by_objective, step)))
+        for one, other in zip(step, found, strict=True):
+            np.testing.assert_array_equal(one.rewards, other.rewards)
+            np.testing.assert_array_equal(one.stderrs, other.stderrs)
+            assert one.verdicts == other.verdicts
+    assert again.state() == live.state()
+
+
+def test_without_a_judge_only_recorded_verdicts_are_scored():
+    e = Evaluator(task(), None, ONLY_ANSWER)
+    with pytest.raises(ValueError, match="no judge"):
+        e.score_groups([group([reply("a"), reply("b")])])
+    with pytest.raises(ValueError, match="shorter"):
+        e.score_groups([group([reply("a"), reply("b")])], recorded=[])
+    with pytest.raises(TypeError, match="all there"):
+        e.score_groups(GroupQueue(0), recorded=[])
+
+
+def test_nothing_that_a_thread_has_learned_is_lost():
+    """The same group many times at once: what is known of the judge afterwards is what it is one by one."""
+    same = group(list(map(reply, SKILL)))
+
+    def learned(n_threads):
+        e = evaluator(skill_judge(SKILL | {"": -1.0}, bias=0.7), canary_rate=0.4)
+        share = lambda: [e.score_groups([same]) for _ in range(24 // n_threads)]  # noqa: E731
+        shares = [threading.Thread(target=share) for _ in range(n_threads)]
+        for thread in shares:
+            thread.start()
+        for thread in shares:
+            thread.join()
+        return e.state()
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    try:
+        alone = learned(1)
+        assert alone["canaries"]["identical"]["n"] > 0
+        assert learned(8) == alone
+    finally:
+        sys.setswitchinterval(interval)
+
+
 def meet(judge, ours, theirs, **options):
     prompts = [prompt(id=str(i), subject=str(i)) for i in range(len(ours))]
     rows = lambda texts: [[completion(t) for t in row] for row in texts]  # noqa: E731
@@ -242,7 +337,7 @@ def meet(judge, ours, theirs, **options):
 def test_sample_k_meets_sample_k_in_both_orders():
     judge = skill_judge(SKILL, hard=True)
     found = meet(judge, [[reply("good"), reply("weak")]], [[reply("fair"), reply("best")]])
-    assert [m.pair.p_win for m in found] == [1.0, 0.0]
+    assert [m.p_win for m in found] == [1.0, 0.0]
     assert [(m.ours.text, m.theirs.text) for m in found] == [
         (reply("good"), reply("fair")),
         (reply("weak"), reply("best")),
@@ -252,13 +347,13 @@ def test_sample_k_meets_sample_k_in_both_orders():
 
 def test_head_to_head_a_place_is_no_advantage():
     found = meet(prefers_first(), [[reply("a")]] * 4, [[reply("b")]] * 4)
-    assert [m.pair.p_win for m in found] == [0.5] * 4
+    assert [m.p_win for m in found] == [0.5] * 4
 
 
 def test_head_to_head_a_place_is_no_advantage_with_balanced_orders_either():
     """Asked once per pair, a judge that always takes the first must not always be shown our text first."""
     found = meet(prefers_first(), [[reply("a")]] * 40, [[reply("b")]] * 40, plan=Plan(orders="balanced"))
-    rate = win_rate([m.pair for m in found])
+    rate = win_rate([outcome(m) for m in found])
     assert rate.low < 0.5 < rate.high
 
 
@@ -267,10 +362,10 @@ def test_head_to_head_forfeits_are_results_and_failures_are_none():
     ours = [[reply("aa")], ["no tags"], [reply("a")], ["no tags"], [reply("hard")]]
     theirs = [[reply("a")], [reply("a")], ["no tags"], ["none"], [reply("a")]]
     found = meet(judge, ours, theirs)
-    assert [m.pair.p_win for m in found] == [1.0, 0.0, 1.0, 0.5, None]
-    assert [m.pair.forfeit for m in found] == [False, True, True, True, False]
-    assert [m.pair.subject for m in found] == list("01234")
-    rate = win_rate([m.pair for m in found])
+    assert [m.p_win for m in found] == [1.0, 0.0, 1.0, 0.5, None]
+    assert [m.forfeit for m in found] == [False, True, True, True, False]
+    assert [m.prompt.subject for m in found] == list("01234")
+    rate = win_rate([outcome(m) for m in found])
     assert (rate.n_pairs, rate.n_forfeits, rate.n_unjudged) == (4, 3, 1)
 
 
@@ -278,8 +373,17 @@ def test_head_to_head_an_undelivered_text_has_no_outcome():
     (met,) = evaluator(skill_judge(SKILL)).meetings(
         [prompt()], [[completion(reply("good"))]], [[completion("", finish_reason=FAILED, n_tokens=0)]]
     )
-    assert met.pair.p_win is None
-    assert not met.pair.forfeit
+    assert met.p_win is None
+    assert not met.forfeit
+
+
+def test_head_to_head_nothing_is_learned_and_no_canary_asked():
+    judge = skill_judge(SKILL, bias=1.0)
+    e = evaluator(judge, canary_rate=0.5)
+    before = e.state()
+    e.meetings([prompt()] * 8, [[completion(reply("good"))]] * 8, [[completion(reply("weak"))]] * 8)
+    assert e.state() == before
+    assert len(judge.seen) == 8
 
 
 def test_head_to_head_only_the_tasks_own_objective_counts():

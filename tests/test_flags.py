@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from softgrpo.config import EvaluateConfig, ReportConfig, SampleConfig, TrainConfig
+from softgrpo.config import AuditConfig, EvaluateConfig, ReportConfig, RescoreConfig, SampleConfig, TrainConfig
 from softgrpo.errors import UserError
 from softgrpo.flags import flag, parse, parser_for, to_yaml
 
-COMMANDS = [TrainConfig, EvaluateConfig, ReportConfig, SampleConfig]
+COMMANDS = [TrainConfig, EvaluateConfig, ReportConfig, AuditConfig, RescoreConfig, SampleConfig]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,7 +13,7 @@ from scipy.special import log_ndtr
 sys.path.append(str(Path(__file__).resolve().parents[1] / "benchmarks"))
 
 from tournament_bound import Told, expected_scores
-from tournament_fidelity import Way, World, correlations, found_by, found_by_all, interval, judged
+from tournament_fidelity import Method, World, correlations, found_by, found_by_all, interval, judged
 
 PLAYERS = 4
 FIRST, SECOND = np.array([0, 1, 2, 3, 0, 1, 0]), np.array([1, 2, 3, 0, 2, 0, 3])
@@ -64,7 +64,7 @@ def test_groups_do_not_touch_each_other_in_the_bound():
 def test_the_round_robin_over_arrays_is_the_packages(hard):
     world = World(players=5, hard=hard, cycles=0.5)
     whole = found_by_all(world, 6)
-    package = found_by(Way(schedule="round_robin", rating="win_share"), world, 6)
+    package = found_by(Method(schedule="round_robin", rating="win_share"), world, 6)
     np.testing.assert_allclose(whole.correlations, package.correlations, atol=1e-9)
     assert whole.calls == package.calls == 20
 

@@ -14,8 +14,8 @@ from typing import Any
 from softgrpo.auditing import examine
 from softgrpo.auditing.examine import Figure, Seen
 from softgrpo.auditing.gold import UNDECIDED, GoldPair
-from softgrpo.judging.rounds import Bout, hold
 from softgrpo.records import Judge, Verdict
+from softgrpo.tournament.run import Tournament, run_tournaments
 from softgrpo.tournament.schedule import round_robin
 
 
@@ -61,21 +61,21 @@ def audit(
     """
     chosen = _spread(gold, pairs, seed)
     tables = _tables(gold, groups, group_size, seed)
-    bouts = [Bout(contest=p.contest) for p in chosen]
-    bouts += [Bout(contest=replace(p.contest, texts=texts)) for p, texts in tables]
+    tournaments = [Tournament(contest=p.contest) for p in chosen]
+    tournaments += [Tournament(contest=replace(p.contest, texts=texts)) for p, texts in tables]
     started = time.monotonic()
-    found = _both_ways(judge, bouts)
+    found = _both_ways(judge, tournaments)
     seconds = time.monotonic() - started
     of_gold = [
-        _seen(verdicts, (0, 1), bout, gold=1, kind=p.kind)
-        for p, bout, verdicts in zip(chosen, bouts, found, strict=False)
+        _seen(verdicts, (0, 1), tournament, gold=1, kind=p.kind)
+        for p, tournament, verdicts in zip(chosen, tournaments, found, strict=False)
     ]
     of_tables = [
         [
-            _seen(verdicts, (i, j), bout, gold=int(i == 0), kind="")
-            for i, j in combinations(range(len(bout.contest.texts)), 2)
+            _seen(verdicts, (i, j), tournament, gold=int(i == 0), kind="")
+            for i, j in combinations(range(len(tournament.contest.texts)), 2)
         ]
-        for bout, verdicts in zip(bouts[len(chosen) :], found[len(chosen) :], strict=True)
+        for tournament, verdicts in zip(tournaments[len(chosen) :], found[len(chosen) :], strict=True)
     ]
     everything = of_gold + [seen for table in of_tables for seen in table]
     verdicts = [v for some in found for v in some]
@@ -116,18 +116,18 @@ def n_calls(gold: Sequence[GoldPair], *, pairs: int, groups: int, group_size: in
     return 2 * len(_spread(gold, pairs, seed)) + sum(len(texts) * (len(texts) - 1) for _, texts in tables)
 
 
-def _both_ways(judge: Judge, bouts: Sequence[Bout]) -> list[tuple[Verdict, ...]]:
+def _both_ways(judge: Judge, tournaments: Sequence[Tournament]) -> list[tuple[Verdict, ...]]:
     """Both orders even of a judge that scores texts, so that every judge answers the same questions."""
     if not judge.scores_texts:
-        return hold(judge, bouts)
-    return judge.judge([replace(b.contest, matches=round_robin(range(len(b.contest.texts)))) for b in bouts])
+        return run_tournaments(judge, tournaments)
+    return judge.judge([replace(b.contest, matches=round_robin(range(len(b.contest.texts)))) for b in tournaments])
 
 
-def _seen(verdicts: Sequence[Verdict], ij: tuple[int, int], bout: Bout, *, gold: int, kind: str) -> Seen:
+def _seen(verdicts: Sequence[Verdict], ij: tuple[int, int], tournament: Tournament, *, gold: int, kind: str) -> Seen:
     by_order = {(v.match.first, v.match.second): v for v in verdicts}
-    lengths = [max(len(bout.contest.texts[k] or ""), 1) for k in ij]
+    lengths = [max(len(tournament.contest.texts[k] or ""), 1) for k in ij]
     return Seen(
-        unit=bout.contest.prompt.subject,
+        unit=tournament.contest.prompt.subject,
         forward=by_order[ij],
         backward=by_order[ij[::-1]],
         gold=gold,

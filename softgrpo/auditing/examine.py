@@ -10,13 +10,13 @@ import math
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from itertools import combinations
 
 import numpy as np
 
+from softgrpo.evaluation.win_rate import wilson
 from softgrpo.records import Verdict
-from softgrpo.tournament.rating import CLIP, HARD
-from softgrpo.tournament.winrate import wilson
+from softgrpo.tournament.log_odds import log_odds
+from softgrpo.tournament.outcomes import HARD, combined, triads, won
 
 RESAMPLES = 1000
 
@@ -44,15 +44,12 @@ class Seen:
     @property
     def outcome(self) -> float:
         """Probability that i wins, orders combined as in any tournament."""
-        d, e = self.odds
-        if self.hard:
-            return ((self.forward.p_first or 0.0) + 1 - (self.backward.p_first or 0.0)) / 2
-        return 1 / (1 + math.exp(-(d - e) / 2))
+        return combined([_p_first(self.forward), 1 - _p_first(self.backward)], hard=self.hard)
 
     @property
     def odds(self) -> tuple[float, float]:
         """Log-odds for the text read first, i first and j first."""
-        return _odds(self.forward), _odds(self.backward)
+        return log_odds(_p_first(self.forward)), log_odds(_p_first(self.backward))
 
     @property
     def hard(self) -> bool:
@@ -74,7 +71,7 @@ class Figure:
 
 def first_share(pairs: Sequence[Seen]) -> Figure:
     """Share of verdicts for the text read first; 0.5 has no position bias."""
-    return _figure(pairs, lambda p: [_for_first(p.forward), _for_first(p.backward)])
+    return _figure(pairs, lambda p: [won(_p_first(p.forward)), won(_p_first(p.backward))])
 
 
 def position_bias(pairs: Sequence[Seen]) -> Figure:
@@ -107,7 +104,7 @@ def ties(pairs: Sequence[Seen]) -> Figure:
 
 def agreement(pairs: Sequence[Seen]) -> Figure:
     """Share of gold pairs won by the better text, orders combined; a tie counts half."""
-    return _figure([p for p in pairs if p.gold], lambda p: [_won(p.outcome)])
+    return _figure([p for p in pairs if p.gold], lambda p: [won(p.outcome)])
 
 
 def length_preference(pairs: Sequence[Seen]) -> Figure:
@@ -136,15 +133,17 @@ def cyclic_share(groups: Sequence[Sequence[Seen]], members: Sequence[Sequence[tu
 
     `members` names each pair's texts.
     """
-    units, values = [], []
-    for number, (group, named) in enumerate(zip(groups, members, strict=True)):
-        beats = {ij: p.outcome > 0.5 for ij, p in zip(named, group, strict=True) if p.readable and p.outcome != 0.5}
-        for a, b, c in combinations(sorted({i for ij in named for i in ij}), 3):
-            if (a, b) in beats and (b, c) in beats and (a, c) in beats:
-                units.append(str(number))
-                values.append(float(beats[a, b] == beats[b, c] != beats[a, c]))
-    found = np.array(values)
-    return _share(_bootstrap(units, lambda rows: float(found[rows].mean()) if len(rows) else math.nan), len(set(units)))
+    every = (
+        triads({ij: p.outcome for ij, p in zip(named, group, strict=True) if p.readable})
+        for group, named in zip(groups, members, strict=True)
+    )
+    found = [of for of in every if of.decided]
+    cyclic, decided = np.array([of.cyclic for of in found]), np.array([of.decided for of in found])
+    figure = _bootstrap(
+        [str(number) for number in range(len(found))],
+        lambda rows: float(cyclic[rows].sum() / decided[rows].sum()) if len(rows) else math.nan,
+    )
+    return replace(_share(figure, len(found)), n=int(decided.sum()))
 
 
 def failures(verdicts: Sequence[Verdict]) -> tuple[float, dict[str, int]]:
@@ -184,22 +183,13 @@ def _bootstrap(units: Sequence[str], statistic: Callable[[np.ndarray], float]) -
     return Figure(value=value, low=float(low), high=float(high), n=len(everything))
 
 
-def _odds(verdict: Verdict) -> float:
-    p = min(max(0.5 if verdict.p_first is None else verdict.p_first, CLIP), 1 - CLIP)
-    return math.log(p / (1 - p))
-
-
-def _for_first(verdict: Verdict) -> float:
-    return _won(verdict.p_first or 0.0)
-
-
-def _won(p: float) -> float:
-    return 0.5 if abs(p - 0.5) < 1e-9 else float(p > 0.5)
+def _p_first(verdict: Verdict) -> float:
+    """Probability that the first wins; 1/2 where nothing was said, of which no figure makes use."""
+    return 0.5 if verdict.p_first is None else verdict.p_first
 
 
 def _least_squares(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    odds = np.log(np.clip(y, CLIP, 1 - CLIP) / (1 - np.clip(y, CLIP, 1 - CLIP)))
-    return np.linalg.lstsq(x, odds, rcond=None)[0]
+    return np.linalg.lstsq(x, np.array([log_odds(p) for p in y]), rcond=None)[0]
 
 
 def _logistic(x: np.ndarray, y: np.ndarray, ridge: float = 0.01) -> np.ndarray:

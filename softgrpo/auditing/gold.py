@@ -38,7 +38,7 @@ class GoldPair:
 
 def packaged(split: str = "held_out") -> tuple[GoldPair, ...]:
     """Debate: a sound argument against texts with one fault each, on motions that no judge here was tuned on."""
-    text = (resources.files("softgrpo.judging") / "data" / "gold.jsonl").read_text(encoding="utf-8")
+    text = (resources.files("softgrpo.judges.embedded") / "data" / "gold.jsonl").read_text(encoding="utf-8")
     lines = [json.loads(line) for line in text.splitlines() if line]
     return tuple(_of_debate(line) for line in lines if line["split"] == split)
 

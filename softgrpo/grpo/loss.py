@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 import torch
 
-LOSSES = ("grpo", "dr_grpo", "dapo", "gspo")
+from softgrpo.grpo import LOSSES
+
 MAX_LOG_RATIO = 20.0
 """either way; beyond it a token counts as if there, as in verl (Sheng et al., 2024)"""
 MAX_K3 = 10.0
@@ -38,28 +39,19 @@ class LossTerms:
 
 
 def token_weights(loss: str, lengths_N: Sequence[int], *, max_completion_length: int) -> list[float]:
-    """[N] the weight of each token of completion i when the update holds these N completions.
+    """[N] the weight of each token of completion i when the update holds these N completions; see `grpo.variants`.
 
-    `grpo`, `gspo`: mean over tokens, then over completions. `dapo`: mean over all tokens (Yu et al., 2025).
-    `dr_grpo`: sum over tokens by a constant length, mean over completions (Liu et al., 2025). Raises `ValueError` for
-    an unknown loss.
+    Raises `ValueError` for an unknown loss.
 
     >>> token_weights("grpo", [1, 4], max_completion_length=8), token_weights("dapo", [1, 4], max_completion_length=8)
     ([0.5, 0.125], [0.2, 0.2])
     """
-    check_loss(loss)
-    n = len(lengths_N)
-    if loss == "dapo":
-        return [1 / sum(lengths_N)] * n
-    if loss == "dr_grpo":
-        return [1 / (n * max_completion_length)] * n
-    return [1 / (n * length) for length in lengths_N]
+    return LOSSES[loss]().token_weights(lengths_N, max_completion_length)
 
 
 def check_loss(loss: str) -> None:
     """Raise `ValueError` for an unknown name: none is another's."""
-    if loss not in LOSSES:
-        raise ValueError(f"unknown loss {loss!r}; choose from {', '.join(LOSSES)}")
+    LOSSES.check(loss)
 
 
 def policy_loss(
@@ -79,17 +71,13 @@ def policy_loss(
     """Clipped surrogate and k3 KL penalty (Schulman, 2020; Shao et al., 2024); all inputs [T].
 
     Where the advantage is negative a ratio counts at most `clip_dual` (Ye et al., 2020). What is bounded has no
-    gradient; loss and gradient are finite for any log-probabilities that are numbers or infinite. `gspo` takes one
-    ratio per completion, the exponential of its mean log-ratio (Zheng et al., 2025); then all tokens of a completion
-    must be in the same call. Raises `ValueError` for an unknown loss.
+    gradient; loss and gradient are finite for any log-probabilities that are numbers or infinite. What a ratio is, of a
+    token or of a completion, is the loss's (`grpo.variants`). Raises `ValueError` for an unknown one.
     """
-    check_loss(loss)
+    variant = LOSSES[loss]()
     old_logprobs_T = old_logprobs_T.detach()
     log_ratio_T = log_ratios(logprobs_T, old_logprobs_T)
-    sampled_T = log_ratio_T.detach()
-    if loss == "gspo":
-        log_ratio_T = _means(log_ratio_T, row_T)
-    ratio_T = log_ratio_T.exp()
+    ratio_T = variant.pooled(log_ratio_T, row_T).exp()
     clipped_T = ratio_T.clamp(1 - clip_low, 1 + clip_high)
     surrogate_T = torch.minimum(ratio_T * advantages_T, clipped_T * advantages_T)
     is_dual_T = (advantages_T < 0) & (ratio_T > clip_dual)
@@ -102,7 +90,7 @@ def policy_loss(
         kl=kl_T.sum().detach(),
         clipped=is_clipped_T.sum().float(),
         bounded=(is_dual_T | is_far_T).sum().float(),
-        mismatch_abs=sampled_T.abs().sum(),
+        mismatch_abs=log_ratio_T.detach().abs().sum(),
         mismatch_k3=k3(old_logprobs_T, logprobs_T.detach()).sum(),
     )
 
@@ -126,11 +114,3 @@ def k3(logprobs_T: torch.Tensor, ref_logprobs_T: torch.Tensor) -> torch.Tensor:
 def _differences(a_T: torch.Tensor, b_T: torch.Tensor) -> torch.Tensor:
     """a - b, without a value for the difference of two infinities, or a gradient through it."""
     return (a_T - b_T).masked_fill((a_T == b_T) & a_T.isinf(), 0.0)
-
-
-def _means(values_T: torch.Tensor, row_T: torch.Tensor) -> torch.Tensor:
-    """[T] the mean over each token's completion."""
-    n = int(row_T.max()) + 1
-    sums_N = values_T.new_zeros(n).index_add(0, row_T, values_T)
-    counts_N = values_T.new_zeros(n).index_add(0, row_T, torch.ones_like(values_T))
-    return (sums_N / counts_N.clamp(min=1))[row_T]

@@ -1,15 +1,21 @@
 """Prompts and their completions as one row of trees: a prompt once, then its branches, each of which sees the prompt
 and itself. Pure.
 
-`T` tokens of the row, `N` trained tokens, `K` positions at which logits are wanted.
+Of a completion those tokens are trained that its loss mask names: the policy chose them. The others (an opponent's
+turn, what a template puts between turns) are read and never trained. `T` tokens of the row, `N` trained tokens, `K`
+positions at which logits are wanted.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import compress
 
 import torch
+
+Masks = Sequence[Sequence[bool]]
+"""[completions, T] True on trained tokens, over all prompts"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,66 +39,74 @@ class Packed:
     row: torch.Tensor
     """[N] which completion it belongs to"""
 
-    @property
-    def attention_mask(self) -> torch.Tensor:
-        """[1, 1, T, T] True where a token sees another (tree), or [B, T] True on tokens (padded)."""
-        if self.tokens is not None:
-            return self.tokens
-        lengths = torch.tensor([n for tree in self.trees for n in tree])
-        prompts = torch.tensor([k == 0 for tree in self.trees for k in range(len(tree))])
-        node_T = torch.arange(len(lengths)).repeat_interleave(lengths)
-        tree_T = (prompts.cumsum(0) - 1)[node_T]
-        to_prompt = (tree_T[None, :] == tree_T[:, None]) & prompts[node_T][None, :]
-        return ((node_T[None, :] == node_T[:, None]) | to_prompt).tril()[None, None]
 
-
-def pack_trees(trees: Sequence[tuple[Sequence[int], Sequence[Sequence[int]]]]) -> Packed:
+def pack_trees(trees: Sequence[tuple[Sequence[int], Sequence[Sequence[int]]]], masks: Masks | None = None) -> Packed:
     """One row of all prompts and their completions, tree by tree; `row` counts completions over all of them.
+
+    Without `masks` every token of a completion is trained.
 
     >>> packed = pack_trees([([7, 8], [[1, 2], [3]]), ([9], [[4]])])
     >>> packed.input_ids.tolist(), packed.position_ids.tolist()
     ([[7, 8, 1, 2, 3, 9, 4]], [[0, 1, 2, 3, 2, 0, 1]])
-    >>> packed.attention_mask[0, 0, 4].tolist()
-    [True, True, False, False, True, False, False]
+    >>> packed.trees
+    ((2, 2, 1), (1, 1))
     >>> packed.kept[packed.predictor].tolist(), packed.target.tolist(), packed.row.tolist()
     ([1, 2, 1, 5], [1, 2, 3, 4], [0, 0, 1, 2])
+    >>> pack_trees([([7, 8], [[1, 2], [3]])], [[False, True], [True]]).target.tolist()
+    [2, 3]
     """
     ids: list[int] = []
     positions: list[int] = []
-    predictors: list[int] = []
+    predictors: list[list[int]] = []
     for prompt_ids, completions in trees:
         p, start = len(prompt_ids), len(ids)
         ids += prompt_ids
         positions += range(p)
         for c in completions:
-            predictors += [start + p - 1, *range(len(ids), len(ids) + len(c) - 1)]
+            predictors.append([start + p - 1, *range(len(ids), len(ids) + len(c) - 1)][: len(c)])
             ids += c
             positions += range(p, p + len(c))
-    kept, predictor = torch.tensor(predictors).unique(return_inverse=True)
     every = [c for _, completions in trees for c in completions]
+    kept, predictor = torch.tensor(_trained(predictors, masks), dtype=torch.long).unique(return_inverse=True)
     return Packed(
         input_ids=torch.tensor([ids]),
         position_ids=torch.tensor([positions]),
         trees=tuple((len(prompt_ids), *(len(c) for c in completions)) for prompt_ids, completions in trees),
         kept=kept,
         predictor=predictor,
-        target=torch.tensor([t for c in every for t in c]),
-        row=torch.tensor([i for i, c in enumerate(every) for _ in c]),
+        target=torch.tensor(_trained(every, masks), dtype=torch.long),
+        row=torch.tensor(_trained([[i] * len(c) for i, c in enumerate(every)], masks), dtype=torch.long),
     )
 
 
-def pack_padded(prompt_ids: Sequence[int], completions: Sequence[Sequence[int]], pad_id: int) -> Packed:
+def pack_padded(
+    prompt_ids: Sequence[int], completions: Sequence[Sequence[int]], pad_id: int, masks: Masks | None = None
+) -> Packed:
     """The plain way: one row per completion, padded on the right, for models that do not read a tree."""
     p, width = len(prompt_ids), max(len(c) for c in completions)
     rows = [[*prompt_ids, *c, *[pad_id] * (width - len(c))] for c in completions]
     lengths = torch.tensor([p + len(c) for c in completions])
     mask = torch.arange(p + width)[None] < lengths[:, None]
+    places = [[i * width + k for k in range(len(c))] for i, c in enumerate(completions)]
     return Packed(
         input_ids=torch.tensor(rows),
         position_ids=torch.arange(p + width).expand(len(rows), -1),
         tokens=mask,
         kept=torch.arange(p - 1, p + width - 1),
-        predictor=torch.tensor([i * width + k for i, c in enumerate(completions) for k in range(len(c))]),
-        target=torch.tensor([t for c in completions for t in c]),
-        row=torch.tensor([i for i, c in enumerate(completions) for _ in c]),
+        predictor=torch.tensor(_trained(places, masks)),
+        target=torch.tensor(_trained(completions, masks)),
+        row=torch.tensor(_trained([[i] * len(c) for i, c in enumerate(completions)], masks)),
     )
+
+
+def _trained(of_tokens: Sequence[Sequence[int]], masks: Masks | None) -> list[int]:
+    """What belongs to trained tokens, of all completions, end to end.
+
+    Raises `ValueError` where a mask is not as long as its completion.
+    """
+    if masks is None:
+        return [x for values in of_tokens for x in values]
+    for values, mask in zip(of_tokens, masks, strict=True):
+        if len(values) != len(mask):
+            raise ValueError(f"a loss mask of {len(mask)} tokens for a completion of {len(values)}")
+    return [x for values, mask in zip(of_tokens, masks, strict=True) for x in compress(values, mask)]

@@ -11,7 +11,6 @@ import torch
 
 NO_MEMORY = r"(?i)out of memory|(can't|cannot|unable to) allocate memory|not enough memory|_ALLOC_FAILED"
 DEVICE = r"(CUDA|HIP|MPS|XPU|cuDNN|CUBLAS|NCCL) error"
-CAPTURE = r"captur"
 """in the words for work that cannot be recorded as a graph, which is a matter of the work"""
 
 
@@ -29,8 +28,7 @@ def is_machines(error: BaseException) -> bool:
     """Whether it is the machine's fault: no memory, or an error of the device."""
     if out_of_memory(error):
         return True
-    is_devices = isinstance(error, getattr(torch, "AcceleratorError", ())) or re.search(DEVICE, str(error)) is not None
-    return is_devices and not re.search(CAPTURE, str(error))
+    return isinstance(error, getattr(torch, "AcceleratorError", ())) or re.search(DEVICE, str(error)) is not None
 
 
 def let_through(error: BaseException) -> None:

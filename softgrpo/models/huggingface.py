@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -15,30 +16,49 @@ import torch
 
 from softgrpo.errors import UserError
 from softgrpo.models import loading
-from softgrpo.models.local import forest, lean_states, prefixes
-from softgrpo.models.local.generation import Drawn, sample
+from softgrpo.models.local.capabilities import Capabilities, measured
+from softgrpo.models.local.prefix_tree import prefix_trees
+from softgrpo.models.local.sampler import Draw, SampledRow, sample
+from softgrpo.models.local.tree_attention import tree_logits
 from softgrpo.models.names import ModelName
 from softgrpo.records import Completion, Message, Sampling
 
-TOKENS_AT_ONCE = 8192
+SHARED_TOKENS_AT_ONCE = 8192
 """of prompts that share their beginnings in one forward pass"""
 
 
-OnGroup = Callable[[int, list[Completion]], None]
-"""given a chat's number and its completions"""
+class Once:
+    """A `cached_property` that is found in the model's turn, and by no other lock: two locks taken in two orders would
+    let threads wait for each other."""
 
+    def __init__(self, find: Callable[[Any], Any]) -> None:
+        self.find = find
+        self.__doc__ = find.__doc__
 
-def nobody(chat: int, completions: list[Completion]) -> None:
-    """Listens to no groups."""
+    def __get__(self, model: Any, owner: type | None = None) -> Any:
+        if model is None:
+            return self
+        with model.turn:
+            if self.find.__name__ not in model.__dict__:
+                model.__dict__[self.find.__name__] = self.find(model)
+            return model.__dict__[self.find.__name__]
 
 
 class HuggingFaceModel:
-    """A `transformers` model and its tokenizer behind the project's interface."""
+    """A `transformers` model and its tokenizer behind the project's interface.
 
-    def __init__(self, name: str, module: Any, tokenizer: Any) -> None:
+    Several threads may ask it at once: what reads the module or the tokenizer takes its `turn`, a stream for each step,
+    so that each finds what it would find alone. Whoever computes with `module` itself takes the turn too. Nobody keeps
+    weights from changing: learning is no matter of turns, and whoever trains a model has it for himself.
+    """
+
+    def __init__(self, name: str, module: Any, tokenizer: Any, *, turn: threading.RLock | None = None) -> None:
+        """`turn` is the module's, where another model has it too."""
         self.name = name
         self.module = module
         self.tokenizer = tokenizer
+        self.turn = turn or threading.RLock()
+        """for one thread at a time: attention is chosen by a name in the module's settings"""
 
     @classmethod
     def load(cls, name: str, model: ModelName, *, dtype: str = "auto", device: str = "auto") -> HuggingFaceModel:
@@ -91,97 +111,100 @@ class HuggingFaceModel:
 
     def encode_chat(self, chat: Sequence[Message], prefill: str = "") -> list[int]:
         """Token ids of the chat with the assistant's turn opened, and of the prefill after it."""
-        return encode_chat(self.tokenizer, chat, prefill)
+        with self.turn:
+            return encode_chat(self.tokenizer, chat, prefill)
 
-    def generate(
-        self, chats: Sequence[Sequence[Message]], sampling: Sampling, on_group: OnGroup = nobody
-    ) -> list[list[Completion]]:
-        """`sampling.n` completions of each chat, with token ids and log-probabilities.
+    @Once
+    def capabilities(self) -> Capabilities:
+        """What the model lets be done faster, found out once."""
+        return measured(self.module)
 
-        `on_group` hears of each chat's completions as soon as all of them have ended.
-        """
+    def generate(self, chats: Sequence[Sequence[Message]], sampling: Sampling) -> list[list[Completion]]:
+        """`sampling.n` completions of each chat, with token ids and log-probabilities."""
+        found = dict(self.stream(chats, sampling))
+        return [found[i] for i in range(len(chats))]
+
+    def stream(self, chats: Sequence[Sequence[Message]], sampling: Sampling) -> Iterator[tuple[int, list[Completion]]]:
+        """The same, each chat's completions with its number as soon as all of them have ended."""
         prompts = [self.encode_chat(chat, sampling.prefill) for chat in chats]
         longest = max(map(len, prompts), default=0)
         if longest + sampling.max_tokens > self.context_length:
             raise UserError(too_long(self.name, longest, sampling.max_tokens, self.context_length))
-        out: dict[int, list[Completion]] = {}
-
-        def done(chat: int, rows: Sequence[Drawn]) -> None:
-            out[chat] = self._completions(rows, sampling.prefill)
-            on_group(chat, out[chat])
-
-        sample(
-            self.module,
-            prompts,
-            n=sampling.n,
+        draw = Draw(
             temperature=sampling.temperature,
             max_tokens=sampling.max_tokens,
             end_ids=self.end_ids,
-            pad_id=self.tokenizer.pad_token_id,
             seed=sampling.seed,
-            on_group=done,
         )
-        return [out[i] for i in range(len(chats))]
+        pad_id = self.tokenizer.pad_token_id
+        rows = sample(self.module, prompts, capabilities=self.capabilities, n=sampling.n, draw=draw, pad_id=pad_id)
+        while True:
+            with self.turn:  # not while somebody looks at what came
+                found = next(rows, None)
+                completions = self._completions(found[1], sampling.prefill) if found else []
+            if not found:
+                return
+            yield found[0], completions
 
-    def _completions(self, rows: Sequence[Drawn], prefill: str) -> list[Completion]:
+    def _completions(self, rows: Sequence[SampledRow], prefill: str) -> list[Completion]:
         texts = self.tokenizer.batch_decode([r.token_ids for r in rows], skip_special_tokens=True)
         return [
             Completion(
                 text=prefill + text,
                 token_ids=row.token_ids,
-                logprobs=row.logprobs,
-                trained_mask=(True,) * len(row.token_ids),
+                sampling_logprobs=row.logprobs,
+                loss_mask=(True,) * len(row.token_ids),
                 finish_reason="stop" if row.ended else "length",
             )
             for row, text in zip(rows, texts, strict=True)
         ]
 
-    @torch.inference_mode()
     def label_logprobs(self, chats: Sequence[Sequence[Message]], labels: Sequence[str]) -> np.ndarray:
         """[B, labels] log-probability that the reply begins with each label (with or without a space before it)."""
-        sets = [self._first_tokens(label) for label in labels]
-        prompts = encode_chats(self.tokenizer, chats)
-        out = np.empty((len(prompts), len(labels)))
-        for rows, logits_BV in self._last_logits(prompts):
-            logprobs_BV = logits_BV.float().log_softmax(-1)
-            columns = [logprobs_BV[:, ids].logsumexp(-1) for ids in sets]
-            out[rows] = torch.stack(columns, 1).cpu().numpy()
-        return out
+        with self.turn, torch.inference_mode():
+            sets = [self._first_tokens(label) for label in labels]
+            prompts = encode_chats(self.tokenizer, chats)
+            out = np.empty((len(prompts), len(labels)))
+            for rows, logits_BV in self._last_logits(prompts):
+                logprobs_BV = logits_BV.float().log_softmax(-1)
+                columns = [logprobs_BV[:, ids].logsumexp(-1) for ids in sets]
+                out[rows] = torch.stack(columns, 1).cpu().numpy()
+            return out
 
     def _last_logits(self, sequences: Sequence[Sequence[int]]) -> Iterator[tuple[list[int], torch.Tensor]]:
         """Row numbers and the logits [B, V] behind the last tokens; shared beginnings are computed once."""
         self._check_lengths(sequences)
-        if not forest.reads_forests(self.module):
+        if not self.capabilities.tree_attention:
             yield from self._last_logits_apart(sequences)
             return
-        for rows, planted in prefixes.forests(sequences, TOKENS_AT_ONCE):
-            ends, where = torch.tensor(planted.ends, device=self.device).unique(return_inverse=True)
-            yield rows, lean_states.logits(self.module, torch.tensor(planted.ids), planted.forest, ends)[where]
+        for rows, packed in prefix_trees(sequences, SHARED_TOKENS_AT_ONCE):
+            ends, where = torch.tensor(packed.ends, device=self.device).unique(return_inverse=True)
+            yield rows, tree_logits(self.module, torch.tensor(packed.ids), packed.tree, ends)[where]
 
     def _last_logits_apart(self, sequences: Sequence[Sequence[int]]) -> Iterator[tuple[list[int], torch.Tensor]]:
-        """The same for models that read no forests: every sequence whole, padded to the longest."""
+        """The same for models that read no prefix trees: every sequence whole, padded to the longest."""
         for rows, ids_BT, mask_BT, lengths in self._batches(sequences):
             kept, where = (torch.tensor(lengths, device=self.device) - 1).unique(return_inverse=True)
             logits_BKV = self.module(input_ids=ids_BT, attention_mask=mask_BT, logits_to_keep=kept).logits
             yield rows, logits_BKV[torch.arange(len(rows), device=self.device), where]
 
-    @torch.inference_mode()
     def mean_logprobs(self, contexts: Sequence[str], continuations: Sequence[str]) -> np.ndarray:
         """[B] mean log-probability per token of each continuation after its context (plain text, no chat)."""
-        encode = lambda text: self.tokenizer.encode(text, add_special_tokens=False)  # noqa: E731
-        starts, ends = [encode(c) for c in contexts], [encode(c) for c in continuations]
-        out = np.empty(len(starts))
-        for rows, ids_BT, mask_BT, lengths in self._batches([a + b for a, b in zip(starts, ends, strict=True)]):
-            longest = max(lengths)
-            shortest_context = min(len(starts[i]) for i in rows)
-            kept = torch.arange(max(shortest_context - 1, 0), longest - 1, device=self.device)
-            logits_BTV = self.module(input_ids=ids_BT, attention_mask=mask_BT, logits_to_keep=kept).logits.float()
-            targets_BT = ids_BT[:, kept + 1]
-            logprobs_BT = logits_BTV.gather(2, targets_BT[:, :, None]).squeeze(2) - logits_BTV.logsumexp(-1)
-            for b, i in enumerate(rows):
-                a = max(len(starts[i]) - 1, 0) - int(kept[0])
-                out[i] = logprobs_BT[b, a : a + len(ends[i])].mean().item()
-        return out
+        with self.turn, torch.inference_mode():
+            encode = lambda text: self.tokenizer.encode(text, add_special_tokens=False)  # noqa: E731
+            starts, ends = [encode(c) for c in contexts], [encode(c) for c in continuations]
+            out = np.empty(len(starts))
+            for rows, ids_BT, mask_BT, lengths in self._batches([a + b for a, b in zip(starts, ends, strict=True)]):
+                longest = max(lengths)
+                shortest_context = min(len(starts[i]) for i in rows)
+                kept = torch.arange(max(shortest_context - 1, 0), longest - 1, device=self.device)
+                logits_BTV = self.module(input_ids=ids_BT, attention_mask=mask_BT, logits_to_keep=kept).logits.float()
+                targets_BT = ids_BT[:, kept + 1]
+                logprobs_BT = logits_BTV.gather(2, targets_BT[:, :, None]).squeeze(2) - logits_BTV.logsumexp(-1)
+                for b, i in enumerate(rows):
+                    a = max(len(starts[i]) - 1, 0) - int(kept[0])
+                    out[i] = logprobs_BT[b, a : a + len(ends[i])].mean().item()
+            return out
 
     def _first_tokens(self, label: str) -> list[int]:
         ids = {self.tokenizer.encode(form, add_special_tokens=False)[0] for form in (label, " " + label)}
@@ -237,7 +260,20 @@ def encode_chat(tokenizer: Any, chat: Sequence[Message], prefill: str = "") -> l
 def encode_chats(tokenizer: Any, chats: Sequence[Sequence[Message]], prefill: str = "") -> list[list[int]]:
     """The same of many at once, which tokenizers do on all processors."""
     if tokenizer.chat_template:
-        texts = [tokenizer.apply_chat_template(list(c), add_generation_prompt=True, tokenize=False) for c in chats]
+        texts = [_templated(tokenizer, chat) for chat in chats]
     else:
         texts = ["".join(f"{m['role']}: {m['content']}\n\n" for m in chat) + "assistant: " for chat in chats]
     return tokenizer([text + prefill for text in texts], add_special_tokens=False)["input_ids"] if texts else []
+
+
+def _templated(tokenizer: Any, chat: Sequence[Message]) -> str:
+    from jinja2 import TemplateError  # whoever has templates has it
+
+    try:
+        return str(tokenizer.apply_chat_template(list(chat), add_generation_prompt=True, tokenize=False))
+    except TemplateError as error:
+        turns, said = ", ".join(m["role"] for m in chat), " ".join(str(error).split())[:200]
+        raise UserError(
+            f"{tokenizer.name_or_path}: its chat template takes no chat of the turns {turns} ({said}); "
+            "ask in other turns, or take another model"
+        ) from None

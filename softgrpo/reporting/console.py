@@ -47,14 +47,21 @@ class Console:
         else:
             print(f"step {step}/{self.total}  {text}  {duration(seconds_left)} left", flush=True)
 
+    def verbose(self, lines: list[dict[str, Any]]) -> None:
+        """A step's first completion and its first verdicts, from what is recorded of its groups."""
+        self.say(lines[0]["completions"][0]["text"])
+        for verdict in lines[0]["verdicts"][:4]:
+            self.say(str(verdict))
+
     def evaluated(self, evaluation: dict[str, Any]) -> None:
         """An evaluation has ended."""
         rate, low, high = (100 * evaluation[k] for k in ("win_rate", "low", "high"))
         self.win_rate = f"  win rate {rate:.0f}%"
+        form = evaluation["format_adherence"]
         self.say(
             f"step {evaluation['step']}: win rate {rate:.1f}% [{low:.1f}, {high:.1f}] "
             f"against {evaluation['opponent']}, "
-            f"format {100 * evaluation['format_adherence']:.0f}%, {evaluation['n_pairs']} pairs, "
+            f"{'' if form is None else f'format {100 * form:.0f}%, '}{evaluation['n_pairs']} pairs, "
             f"{evaluation['n_forfeits']} by forfeit, {evaluation['n_unjudged']} unjudged"
         )
 

@@ -4,28 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from itertools import compress
 from typing import Any
 
 import numpy as np
 
-from softgrpo.records import Lesson, Mismatch, Verdict
+from softgrpo.records import Mismatch, TrainingGroup, Verdict
 from softgrpo.reporting.recorder import peak_rss
 
 
 def step_metrics(
-    step: int, lessons: Sequence[Lesson], learned: Mismatch | None, times: Mapping[str, float], seconds: float
+    step: int,
+    groups: Sequence[TrainingGroup],
+    learned: Mismatch | None,
+    times: Mapping[str, float],
+    seconds: float,
 ) -> dict[str, Any]:
     """One line of `metrics.jsonl`.
 
     `learned` is an `UpdateReport`, or on iterations without an update the mismatch alone. `entropy` is the mean of
     -log p over the sampled tokens, p under the distribution they were drawn from: an unbiased estimate.
     """
-    scored = [lesson.scored for lesson in lessons]
+    scored = [group.scored for group in groups]
     completions = [c for s in scored for c in s.group.completions]
     standings = [st for s in scored for st in s.standings.values()]
     rewards = np.concatenate([s.rewards for s in scored])
-    tokens = sum(len(c.token_ids) for c in completions)
-    logprob = _mean(np.array([x for c in completions for x in c.logprobs]))
+    tokens = sum(sum(c.loss_mask) for c in completions)
+    logprob = _mean(np.array([x for c in completions for x in compress(c.sampling_logprobs, c.loss_mask)]))
     metrics: dict[str, Any] = {"step": step, "reward_mean": _mean(rewards), "reward_std": _spread(scored, None)}
     for name in scored[0].reward_parts:
         metrics[f"{name}_mean"] = _mean(np.concatenate([s.reward_parts[name] for s in scored]))
@@ -43,11 +48,11 @@ def step_metrics(
             if name not in s.standings
         ),
         "n_left_out": int(np.sum(~np.isfinite(rewards))),
-        "n_flat_groups": sum(lesson.flat for lesson in lessons),
+        "n_flat_groups": sum(group.flat for group in groups),
         "n_matches": sum(v.how not in ("forfeit", "undelivered") for s in scored for v in s.verdicts),
         "n_cyclic_triads": sum(st.n_cyclic_triads for st in standings),
         "position_bias": _mean(np.array([st.position_bias for st in standings])),
-        "reliability": pooled([lesson.reliability for lesson in lessons], [s.rewards for s in scored]),
+        "reliability": pooled([group.reliability for group in groups], [s.rewards for s in scored]),
         "sampled_logprob_mean": logprob,
         "entropy": -logprob,
     }
@@ -59,13 +64,23 @@ def step_metrics(
     return metrics | {"time_step": seconds, "peak_rss": peak_rss(), **_device_memory()}
 
 
-def group_lines(lessons: Sequence[Lesson]) -> list[dict[str, Any]]:
+def canary_metrics(tallies: Mapping[str, Any]) -> dict[str, int]:
+    """How the canaries have fared over the run, by kind, up to a step's groups."""
+    return {
+        "n_canaries": sum(t.n for t in tallies.values()),
+        "n_canaries_wrong": sum(t.n_wrong for t in tallies.values()),
+        "n_canaries_failed": sum(t.n_failed for t in tallies.values()),
+        "n_canary_alarms": sum(t.alarm for t in tallies.values()),
+    }
+
+
+def group_lines(groups: Sequence[TrainingGroup]) -> list[dict[str, Any]]:
     """Everything needed to compute the rewards again, one line per group."""
-    return [_group_line(lesson) for lesson in lessons]
+    return [_group_line(group) for group in groups]
 
 
-def _group_line(lesson: Lesson) -> dict[str, Any]:
-    scored, group = lesson.scored, lesson.scored.group
+def _group_line(trained: TrainingGroup) -> dict[str, Any]:
+    scored, group = trained.scored, trained.scored.group
     return {
         "prompt_id": group.prompt.id,
         "subject": group.prompt.subject,
@@ -78,8 +93,8 @@ def _group_line(lesson: Lesson) -> dict[str, Any]:
                 "reward": scored.rewards[i],
                 "reward_parts": {name: part[i] for name, part in scored.reward_parts.items()},
                 "stderr": {name: s.stderrs[i] for name, s in scored.standings.items()},
-                "advantage": lesson.advantages[i],
-                "trained": bool(lesson.trained[i]),
+                "advantage": trained.advantages[i],
+                "trained": bool(trained.trained[i]),
             }
             for i, c in enumerate(group.completions)
         ],
@@ -128,6 +143,9 @@ def _std(values: np.ndarray) -> float:
 
 
 def _device_memory() -> dict[str, int]:
+    """The most that was held on any one device."""
     import torch
 
-    return {"peak_device_memory": torch.cuda.max_memory_allocated()} if torch.cuda.is_available() else {}
+    if not torch.cuda.is_available():
+        return {}
+    return {"peak_device_memory": max(torch.cuda.max_memory_allocated(i) for i in range(torch.cuda.device_count()))}

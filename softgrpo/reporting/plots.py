@@ -23,7 +23,7 @@ PANELS = (
 )
 
 
-def draw(folder: Path, metrics: list[dict[str, Any]], evaluations: list[dict[str, Any]]) -> list[Path]:
+def draw_figures(folder: Path, metrics: list[dict[str, Any]], evaluations: list[dict[str, Any]]) -> list[Path]:
     """`win_rate.png` and `training.pdf`; returns what was written."""
     import matplotlib
 
@@ -58,14 +58,15 @@ def _win_rate(path: Path, evaluations: list[dict[str, Any]]) -> Path:
             linewidth=0,
             label="95% interval over subjects",
         )
-        formed = [p for p in points if p["win_rate_both_formed"] is not None]
-        axes.plot(
-            [p["step"] for p in formed],
-            [100 * p["win_rate_both_formed"] for p in formed],
-            linestyle="--",
-            color=line.get_color(),
-            label="where both kept the form",
-        )
+        formed = [p for p in points if p["win_rate_both_formed"] is not None and p["format_adherence"] is not None]
+        if formed:
+            axes.plot(
+                [p["step"] for p in formed],
+                [100 * p["win_rate_both_formed"] for p in formed],
+                linestyle="--",
+                color=line.get_color(),
+                label="where both kept the form",
+            )
     axes.axhline(50, color="0.6", linewidth=0.8)
     axes.set(xlabel="iteration", ylabel="win rate on held-out prompts (%)", ylim=(0, 100))
     axes.legend(frameon=False, loc="lower right", fontsize=8)
@@ -76,10 +77,13 @@ def _win_rate(path: Path, evaluations: list[dict[str, Any]]) -> Path:
 def _training(path: Path, metrics: list[dict[str, Any]]) -> Path:
     from matplotlib import pyplot as plt
 
-    figure, grid = plt.subplots(-(-len(PANELS) // 2), 2, figsize=(8.3, 18), layout="constrained")
-    for axes in grid.flat[len(PANELS) :]:
+    # a task may ask for no form, a run have no reference, no canaries
+    panels = [p for p in PANELS if any(m.get(name) is not None for m in metrics for name in p[1])]
+    n_rows = max(1, -(-len(panels) // 2))
+    figure, grid = plt.subplots(n_rows, 2, figsize=(8.3, 2.6 * n_rows), layout="constrained", squeeze=False)
+    for axes in grid.flat[len(panels) :]:
         axes.set_visible(False)
-    for axes, (title, names) in zip(grid.flat, PANELS, strict=False):
+    for axes, (title, names) in zip(grid.flat, panels, strict=False):
         for name in names:
             points = [(m["step"], m[name]) for m in metrics if m.get(name) is not None]
             if points:

@@ -15,7 +15,7 @@ from softgrpo import files
 from softgrpo.errors import UserError
 from softgrpo.flags import to_yaml
 
-FREE = frozenset(
+MAY_DIFFER = frozenset(
     "resume verbose output_dir save_total_limit skip_memory_check ledger prices max_concurrency "
     "budget_calls budget_tokens budget_usd threads thread_wait micro_batch_tokens gradient_checkpointing".split()
 )
@@ -76,7 +76,7 @@ class Recorder:
         given, begun = asdict(config), json.loads((self.folder / "args.json").read_text(encoding="utf-8"))
         before = replace(config, **{name: value for name, value in begun.items() if name in given}).settled
         for name, value in config.settled.items():
-            if name not in FREE and before[name] != value:
+            if name not in MAY_DIFFER and before[name] != value:
                 raise UserError(
                     f"{self.folder} holds a run with --{name} {before[name]}, not {value}; "
                     "resume with the same flags, or choose another --output_dir"
@@ -102,6 +102,12 @@ class Recorder:
     def finish(self) -> None:
         """Mark the run as ended."""
         files.write_text(self.folder / "finished", "")
+
+
+def read_evaluations(folder: Path) -> list[dict[str, Any]]:
+    """All evaluations of a run's folder, in the order of their steps."""
+    found = [json.loads(p.read_text(encoding="utf-8")) for p in sorted((folder / "evaluations").glob("step_*.json"))]
+    return sorted(found, key=lambda e: e["step"])
 
 
 def peak_rss() -> int:

@@ -13,6 +13,7 @@ from typing import Any
 from softgrpo import files
 from softgrpo.config import ReportConfig
 from softgrpo.errors import UserError
+from softgrpo.reporting.recorder import read_evaluations
 
 SHOWN = 10
 STAGES = {
@@ -38,14 +39,12 @@ def report(config: ReportConfig) -> int:
 
 def write_report(folder: Path) -> list[Path]:
     """`figures/` and `report.html`; returns what was written."""
-    from softgrpo.reporting.plots import draw
+    from softgrpo.reporting.plots import draw_figures
 
     metrics = files.read_lines(folder / "metrics.jsonl")
-    evaluations = [
-        json.loads(p.read_text(encoding="utf-8")) for p in sorted((folder / "evaluations").glob("step_*.json"))
-    ]
+    evaluations = read_evaluations(folder)
     try:
-        figures = draw(folder / "figures", metrics, evaluations)
+        figures = draw_figures(folder / "figures", metrics, evaluations)
     except ImportError as error:
         print(f"no figures: {error}; pip install matplotlib, then softgrpo report --run {folder}")
         figures = []
@@ -76,8 +75,13 @@ def _page(folder: Path, metrics: list[dict[str, Any]], evaluations: list[dict[st
 
 def task_name(folder: Path, given: str) -> str:
     """The task's own name: what was given may be the path of a file, which says more than it should."""
+    return str(recorded_task(folder).get("dataset", {}).get("name") or Path(given).stem)
+
+
+def recorded_task(folder: Path) -> dict[str, Any]:
+    """What was recorded of a run's task; nothing by runs of an earlier version."""
     path = folder / "task.json"
-    return json.loads(path.read_text(encoding="utf-8"))["dataset"]["name"] if path.exists() else Path(given).stem
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
 
 
 def samples(folder: Path, evaluations: list[dict[str, Any]], seed: int = 0) -> list[dict[str, Any]]:

@@ -6,6 +6,8 @@
 <answer>
 ...
 </answer>
+
+This is the form called `reasoning_answer`. A task may ask for none: then the whole reply is what is judged.
 """
 
 from __future__ import annotations
@@ -31,6 +33,16 @@ def section(text: str, tag: str) -> str | None:
     if end not in inside:
         return None
     return inside[: inside.index(end)].strip() or None
+
+
+def judged_text(text: str, form: str | None, tag: str) -> str | None:
+    """What a judge is shown of a reply: its section, or the whole where no form is asked for; None where that is
+    nothing, which forfeits.
+
+    >>> judged_text("<answer>Yes.</answer> So.", "reasoning_answer", "answer"), judged_text(" Yes. ", None, "answer")
+    ('Yes.', 'Yes.')
+    """
+    return text.strip() or None if form is None else section(text, tag)
 
 
 def strict_format(text: str) -> float:

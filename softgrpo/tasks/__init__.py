@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from softgrpo.errors import UserError
@@ -10,7 +11,7 @@ from softgrpo.tasks import comedy, debate, recipes
 from softgrpo.tasks.own import questions_about, questions_in
 from softgrpo.tasks.task import Example, Question, Task
 
-__all__ = ["TASKS", "Example", "Question", "Task", "load_task", "own_questions", "questions_in"]
+__all__ = ["TASKS", "Example", "Question", "Task", "Tasks", "load_task", "own_questions", "questions_in"]
 
 TASKS: dict[str, Callable[[], Task]] = {
     "debate": debate.debate,
@@ -42,3 +43,17 @@ def load_task(name: str) -> Task:
 def own_questions(name: str, topic: str) -> tuple[Question, ...]:
     """What a task asks about a topic of the user's own."""
     return questions_about(load_task(name), topic)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tasks:
+    """The task that gives the prompts, and the one that scores the texts: usually the same."""
+
+    dataset: Task
+    scoring: Task
+
+    @classmethod
+    def load(cls, dataset: str, scoring: str) -> Tasks:
+        """By name, each once. Raises `UserError` where one cannot be used."""
+        found = load_task(dataset)
+        return cls(dataset=found, scoring=found if scoring == dataset else load_task(scoring))

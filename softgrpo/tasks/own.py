@@ -14,7 +14,7 @@ from softgrpo.tasks.task import Question, Task, digest
 
 def questions_about(task: Task, topic: str, where: str = "") -> tuple[Question, ...]:
     """What the task asks about a topic: the value of its one field, or `field=value` pairs parted by `;`."""
-    return _questions(task, _fields(task.fields, topic), where or f"topic {show(topic)}")
+    return questions_from(task, _fields(task.fields, topic), where or f"topic {show(topic)}")
 
 
 def questions_in(task: Task, path: Path) -> tuple[Question, ...]:
@@ -22,7 +22,7 @@ def questions_in(task: Task, path: Path) -> tuple[Question, ...]:
     found: dict[str, Question] = {}
     for number, row in enumerate(read_rows(path, f"--prompts {path}"), 1):
         where = f"--prompts {path}, prompt {number}"
-        asked = questions_about(task, row, where) if isinstance(row, str) else _questions(task, row, where)
+        asked = questions_about(task, row, where) if isinstance(row, str) else questions_from(task, row, where)
         for question in asked:
             if question.id in found:
                 raise UserError(f"{where}: {show(question.text)} was there before; drop one of them")
@@ -40,20 +40,29 @@ def as_text(value: Any) -> str:
     """
     if isinstance(value, list | tuple):
         return ", ".join(as_text(item) for item in value if not isinstance(item, list | tuple))
-    text = "" if value is None or isinstance(value, dict) else str(value).strip()
-    return text.encode("utf-8", "replace").decode()  # half a character, which JSON can hold and no model read
+    return "" if value is None or isinstance(value, dict) else whole(str(value).strip())
 
 
-def _questions(task: Task, row: Mapping[str, Any], where: str) -> tuple[Question, ...]:
+def whole(text: str) -> str:
+    """Without half characters, which JSON can hold and no model read."""
+    return text.encode("utf-8", "replace").decode()
+
+
+def questions_from(task: Task, row: Mapping[str, Any], where: str) -> tuple[Question, ...]:
+    """What the task asks about a row's fields; other columns are ignored. Raises `UserError` where one is missing."""
     if task.own is None:
         raise UserError(f"{where}: task {task.name!r} does not say how it asks; give its Task `fields` and `own`")
-    fields = {name: as_text(value) for name, value in row.items()}
-    for name in task.fields:
+    fields = dict(row) if task.chats else {name: as_text(value) for name, value in row.items()}
+    for name in () if task.chats else task.fields:
         if not fields.get(name):
             form = "; ".join(f"{field}=..." for field in task.fields)
             raise UserError(f'{where}: {task.name} needs the field {name!r}; write "{form}", or a column of that name')
+    try:
+        asked = task.own(fields)
+    except UserError as error:
+        raise UserError(f"{where}: {error}") from None
     # an id that follows from what is asked: recorded answers are found by it
-    return tuple(replace(q, id=f"own/{digest(q.text)}") for q in task.own(fields))
+    return tuple(replace(q, id=f"own/{digest(*q.messages or [q.text])}") for q in asked)
 
 
 def _fields(names: tuple[str, ...], topic: str) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from softgrpo.errors import UserError
 from softgrpo.tasks.fields import items, mapping, number
 from softgrpo.tasks.own import as_text
 from softgrpo.tasks.rows import Row, brief, show
-from softgrpo.tasks.task import Question, digest, plain, spaced
+from softgrpo.tasks.task import Question, digest, same_asked, same_letters, spaced
 
 Ask = Callable[[Mapping[str, Any] | str, str], Question]
 """from fields, and what to call them in an error, to a question"""
@@ -32,7 +32,7 @@ def split(top: Row, ask: Ask, where: str, rows: Rows) -> tuple[tuple[Question, .
             if "test_share" not in top:
                 raise UserError(f"{what}: nothing says which are for testing; give test_share: 0.3, or each a split")
             chosen = _drawn([q for q, _ in found], _share(top["test_share"], where))
-            found = [(q, "test" if plain(q.subject) in chosen else "train") for q, _ in found]
+            found = [(q, "test" if same_letters(q.subject) in chosen else "train") for q, _ in found]
         elif "" in marks:
             raise UserError(f"{what}: some have a split and some have none; give every one split: train or split: test")
         elif "test_share" in top:
@@ -56,7 +56,7 @@ def _questions(source: Any, ask: Ask, what: str, rows: Rows) -> list[tuple[Quest
         if not isinstance(row, dict | str):
             raise UserError(f"{where}: {show(row)} is neither a text nor fields; write - product: umbrella")
         question = ask(row, where)
-        key = spaced(question.text)
+        key = same_asked(question)
         if key in found:
             raise UserError(f"{where}: {show(question.text)} repeats number {found[key]}; drop one of them")
         found[key] = i
@@ -69,11 +69,11 @@ def _questions(source: Any, ask: Ask, what: str, rows: Rows) -> list[tuple[Quest
 
 def _apart(train: Sequence[Question], test: Sequence[Question], where: str) -> None:
     trained = {spaced(q.text) for q in train}
-    subjects = {plain(q.subject) for q in train}
+    subjects = {same_letters(q.subject) for q in train}
     for question in test:
         if spaced(question.text) in trained:
             raise UserError(f"{where}: prompts: {show(question.text)} is in train and test; keep it in one of them")
-        if plain(question.subject) in subjects:
+        if same_letters(question.subject) in subjects:
             raise UserError(
                 f"{where}: prompts: subject {show(question.subject)} is in train and test; keep its prompts together"
             )
@@ -83,13 +83,13 @@ def _together(questions: Sequence[Question]) -> tuple[Question, ...]:
     """Prompts of one subject side by side, in the order in which subjects first occur."""
     first: dict[str, int] = {}
     for question in questions:
-        first.setdefault(plain(question.subject), len(first))
-    return tuple(sorted(questions, key=lambda q: first[plain(q.subject)]))
+        first.setdefault(same_letters(question.subject), len(first))
+    return tuple(sorted(questions, key=lambda q: first[same_letters(q.subject)]))
 
 
 def _drawn(questions: Sequence[Question], share: float) -> set[str]:
     """The subjects to test on: those of the lowest hashes, so that it is always the same ones."""
-    subjects = sorted({plain(q.subject) for q in questions}, key=digest)
+    subjects = sorted({same_letters(q.subject) for q in questions}, key=digest)
     return set(subjects[: min(max(1, round(share * len(subjects))), max(1, len(subjects) - 1))])
 
 

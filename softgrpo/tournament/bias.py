@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from softgrpo.records import Verdict
-from softgrpo.tournament.bradley_terry import BIAS_PRECISION, Fit, Games, fit, games
+from softgrpo.tournament.fit import BIAS_PRECISION, Fit, Games, fit, games
 
 FLAT = 1e-6
 """precision of a bias of which nothing is assumed"""

@@ -15,16 +15,18 @@ import numpy as np
 
 from softgrpo.records import Verdict
 from softgrpo.tournament.bias import FLAT
-from softgrpo.tournament.bradley_terry import CLIP, STRENGTH_PRECISION, fit, games
+from softgrpo.tournament.fit import STRENGTH_PRECISION, fit, games
+from softgrpo.tournament.log_odds import log_odds
+from softgrpo.tournament.outcomes import HARD
 
-HARD = frozenset({"text", "json", "votes", "forfeit"})
-"""verdicts that name a winner, or count who did, rather than give a probability"""
 EXACT = frozenset({"forfeit", "scores"})
 """outcomes that would be the same again: nobody was asked, or each text has a score of its own"""
 FEW_BY_PLACE = 6
 """so many pairs that all go to the same place are no chance: one in 32 of a judge without a preference"""
 FEW_PLAYERS = 6
 """a judge that tosses coins ranks so many players without a circle once in 46 times"""
+_MOST = log_odds(1.0) - 1e-9
+"""log-odds of a verdict at the clip, within rounding"""
 _POINTS_Z, _WEIGHTS_Z = np.polynomial.hermite_e.hermegauss(15)
 _WEIGHTS_Z = _WEIGHTS_Z / _WEIGHTS_Z.sum()
 
@@ -96,7 +98,7 @@ def _variances(pairs: _Pairs, n_players: int, verdicts: Sequence[Verdict]) -> np
         return np.zeros(len(twice))
     if pairs.hard:
         return np.full(len(twice), (pairs.p_when_first - pairs.p_when_second).var(ddof=1) / 4)
-    first, second = _log_odds(pairs.p_when_first), _log_odds(pairs.p_when_second)
+    first, second = (np.array([log_odds(p) for p in ps]) for ps in (pairs.p_when_first, pairs.p_when_second))
     open_ = (np.abs(first) < _MOST) & (np.abs(second) < _MOST)
     if open_.sum() < max(2, len(open_) / 2):  # a judge that is always sure names winners
         place = (first - second).mean() / 2
@@ -153,15 +155,6 @@ def _of_sigmoid(means_P: np.ndarray, noise: float) -> np.ndarray:
     """[P] variance of sigmoid(mean + normal noise), by Gauss-Hermite quadrature."""
     p_PZ = _sigmoid(means_P[:, None] + math.sqrt(noise) * _POINTS_Z)
     return np.maximum(p_PZ**2 @ _WEIGHTS_Z - (p_PZ @ _WEIGHTS_Z) ** 2, 0)
-
-
-_MOST = math.log(1 - CLIP) - math.log(CLIP) - 1e-9
-"""log-odds of a verdict at the clip, within rounding"""
-
-
-def _log_odds(p: np.ndarray) -> np.ndarray:
-    p = np.clip(p, CLIP, 1 - CLIP)
-    return np.log(p) - np.log1p(-p)
 
 
 def _sigmoid(x: np.ndarray) -> np.ndarray:

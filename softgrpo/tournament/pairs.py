@@ -5,12 +5,28 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Sequence
+from itertools import combinations
 
-Pair = tuple[int, int]
+Seats = tuple[int, int]
 """two places, the one that is read first in front"""
 
 
-def regular(n: int, calls: int, seed: int) -> list[Pair]:
+def every(n: int, *, both: bool) -> list[Seats]:
+    """All pairs of `n` players, each in both orders, or once with everybody first about as often as second.
+
+    >>> every(3, both=False), len(every(3, both=True))
+    ([(0, 1), (2, 0), (1, 2)], 6)
+    """
+    pairs: list[Seats] = []
+    for a, b in combinations(range(n), 2):
+        if both:
+            pairs += [(a, b), (b, a)]
+        else:  # neighbours at odd distance keep their order: over a whole row the two directions alternate
+            pairs.append((a, b) if (b - a) % 2 else (b, a))
+    return pairs
+
+
+def regular(n: int, calls: int, seed: int) -> list[Seats]:
     """Random pairs in which all players meet about as many others, each first about as often as second.
 
     A random cycle through all players comes first, so that they are joined; then cycles of random other strides, in
@@ -23,7 +39,7 @@ def regular(n: int, calls: int, seed: int) -> list[Pair]:
     rng = random.Random(seed)
     seats = rng.sample(range(n), n)
     strides = [1, *rng.sample(range(2, (n + 1) // 2), max((n - 3) // 2, 0))] if n > 2 else [1]
-    pairs: list[Pair] = []
+    pairs: list[Seats] = []
     for stride in strides:
         if len(pairs) >= calls:
             break
@@ -35,7 +51,7 @@ def regular(n: int, calls: int, seed: int) -> list[Pair]:
     return pairs[:calls]
 
 
-def _ring(seats: Sequence[int], stride: int) -> list[Pair]:
+def _ring(seats: Sequence[int], stride: int) -> list[Seats]:
     """Everybody with whom sits `stride` further; of the wider ones every second pair first.
 
     A part of a wide ring then spreads over all players, while any part of the first ring is a chain.
@@ -50,7 +66,7 @@ def _ring(seats: Sequence[int], stride: int) -> list[Pair]:
     return [ring[k] for k in sorted(range(n), key=lambda k: (last[k], k % length % 2))]
 
 
-def joined(n: int, pairs: Sequence[Pair]) -> list[int]:
+def joined(n: int, pairs: Sequence[Seats]) -> list[int]:
     """[n] a number for each player, the same for those that some chain of pairs joins."""
     label = list(range(n))
     for a, b in pairs:

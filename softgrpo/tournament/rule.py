@@ -8,7 +8,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from softgrpo.records import Standing, Verdict
-from softgrpo.tournament.rating import RATINGS, Bias, rate
+from softgrpo.tournament import RATINGS
+from softgrpo.tournament.bias import Bias
+from softgrpo.tournament.outcomes import UNASKED
+from softgrpo.tournament.rating import rate
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,8 +23,7 @@ class Rule:
     """a group with a smaller share of its matches judged has no scores"""
 
     def __post_init__(self) -> None:
-        if self.rating not in RATINGS:
-            raise ValueError(f"unknown rating {self.rating!r}; choose from {', '.join(RATINGS)}")
+        RATINGS.check(self.rating)
 
     def standing(
         self, n_players: int, verdicts: Sequence[Verdict], *, bias: Bias = Bias(), ties: bool = False
@@ -34,7 +36,7 @@ class Rule:
         array([nan, nan])
         """
         standing = rate(n_players, verdicts, rating=self.rating, bias=bias, ties=ties)
-        asked = [v for v in verdicts if v.how not in ("forfeit", "undelivered")]
+        asked = [v for v in verdicts if v.how not in UNASKED]
         if sum(v.p_first is not None for v in asked) < self.min_judged * len(asked):
             return replace(standing, scores=np.full(n_players, np.nan))
         return standing

@@ -2,21 +2,66 @@
 
 from __future__ import annotations
 
-import math
-import random
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
-from itertools import combinations
+from dataclasses import dataclass, replace
 
 from softgrpo.records import Match, Verdict
-from softgrpo.tournament import adaptive, brackets
+from softgrpo.tournament import SCHEDULES
 from softgrpo.tournament.bias import Bias
-from softgrpo.tournament.pairs import Pair, regular
+from softgrpo.tournament.pairs import Seats, every
 
-KINDS = ("round_robin", "random_regular", "adaptive", "swiss", "elimination", "chunks", "anchor")
 ORDERS = ("both", "balanced")
-CHUNK = 4
-"""players of a chunk"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SoFar:
+    """A tournament as it stands. Players are named by their places, 0 to n - 1."""
+
+    verdicts: Sequence[Verdict] = ()
+    """round after round; in what order those of a round came must make no difference"""
+    calls: int
+    """judge calls that the whole tournament may take"""
+    seed: int = 0
+    bias: Bias = Bias()
+
+    @property
+    def met(self) -> list[Seats]:
+        """Who has been asked about, judged or not."""
+        return [(v.match.first, v.match.second) for v in self.verdicts]
+
+    @property
+    def left(self) -> int:
+        """Judge calls that are left."""
+        return self.calls - len(self.verdicts)
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule(ABC):
+    """A way to hold a tournament of `n` players, two or more."""
+
+    n: int
+    orders: str = "both"
+    """each pair in both orders or, balanced, once: for those that give a choice"""
+
+    @property
+    @abstractmethod
+    def own(self) -> int:
+        """Judge calls it takes where nobody says how many."""
+
+    @property
+    def least(self) -> int:
+        """Fewest calls that join all players, at which they can be compared at all."""
+        return self.n - 1
+
+    @property
+    def most(self) -> int:
+        """Calls beyond which it has no use for any."""
+        return self.n * (self.n - 1)
+
+    @abstractmethod
+    def next_pairs(self, so_far: SoFar) -> list[Seats]:
+        """The next round, `so_far.left` pairs at most (one at least is left); none when the tournament is over."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,8 +75,7 @@ class Plan:
     """judge calls it may take; None is the kind's own size"""
 
     def __post_init__(self) -> None:
-        if self.kind not in KINDS:
-            raise ValueError(f"unknown schedule {self.kind!r}; choose from {', '.join(KINDS)}")
+        SCHEDULES.check(self.kind)
         _check_orders(self.orders)
 
 
@@ -56,40 +100,26 @@ def next_round(
     n = len(players)
     if n < 2:
         return ()
-    most = size(plan, n)
-    least = n * math.ceil(math.log2(n)) if plan.kind == "swiss" else n - 1
-    if most < min(least, n * (n - 1)) and plan.kind != "chunks":
+    schedule, calls = _schedule(plan, n), size(plan, n)
+    if calls < min(schedule.least, n * (n - 1)):
         raise ValueError(
-            f"{plan.calls} calls cannot join {n} texts in one {plan.kind} tournament; give {least} or more"
+            f"{plan.calls} calls cannot join {n} texts in one {plan.kind} tournament; give {schedule.least} or more"
         )
-    if plan.kind in ("adaptive", "swiss", "elimination"):
-        pairs = _looking(plan, players, verdicts, most, seed, bias)
-    else:
-        pairs = [] if verdicts else _at_once(plan, n, most, seed)
+    so_far = SoFar(verdicts=_by_place(verdicts, players), calls=calls, seed=seed, bias=bias)
+    pairs = schedule.next_pairs(so_far) if so_far.left > 0 else []
     return tuple(Match(first=players[a], second=players[b], objective=objective) for a, b in pairs)
 
 
 def size(plan: Plan, n_players: int) -> int:
     """The judge calls that a tournament of so many players takes, at most.
 
-    >>> [size(Plan(kind=kind), 16) for kind in KINDS]
+    >>> [size(Plan(kind=kind), 16) for kind in SCHEDULES]
     [240, 64, 64, 64, 60, 48, 30]
     """
-    n = n_players
-    if n < 2:
+    if n_players < 2:
         return 0
-    every = n * (n - 1)
-    sides = 2 if plan.orders == "both" else 1
-    own = {
-        "round_robin": every * sides // 2,
-        "random_regular": 4 * n,
-        "adaptive": 4 * n,
-        "swiss": n * math.ceil(math.log2(n)),
-        "elimination": 4 * (n - 1),
-        "chunks": sum(k * (k - 1) * sides // 2 for k in _chunk_sizes(n)),
-        "anchor": (n - 1) * sides,
-    }[plan.kind]
-    return min(own if plan.calls is None else plan.calls, every, own if plan.kind in ("chunks", "anchor") else every)
+    schedule = _schedule(plan, n_players)
+    return min(schedule.own if plan.calls is None else plan.calls, schedule.most)
 
 
 def round_robin(players: Sequence[int], *, orders: str = "both", objective: str = "answer") -> tuple[Match, ...]:
@@ -99,9 +129,12 @@ def round_robin(players: Sequence[int], *, orders: str = "both", objective: str 
     [(0, 1), (2, 0), (1, 2)]
     """
     _check_orders(orders)
-    return tuple(
-        Match(first=players[a], second=players[b], objective=objective) for a, b in _every(len(players), orders)
-    )
+    pairs = every(len(players), both=orders == "both")
+    return tuple(Match(first=players[a], second=players[b], objective=objective) for a, b in pairs)
+
+
+def _schedule(plan: Plan, n: int) -> Schedule:
+    return SCHEDULES[plan.kind](n, plan.orders)
 
 
 def _check_orders(orders: str) -> None:
@@ -109,59 +142,9 @@ def _check_orders(orders: str) -> None:
         raise ValueError(f"unknown orders {orders!r}; choose from {', '.join(ORDERS)}")
 
 
-def _every(n: int, orders: str) -> list[Pair]:
-    pairs = []
-    for a, b in combinations(range(n), 2):
-        if orders == "both":
-            pairs += [(a, b), (b, a)]
-        else:  # neighbours at odd distance keep their order: over a whole row the two directions alternate
-            pairs.append((a, b) if (b - a) % 2 else (b, a))
-    return pairs
-
-
-def _at_once(plan: Plan, n: int, most: int, seed: int) -> list[Pair]:
-    if plan.kind == "random_regular":
-        return regular(n, most, seed)
-    if plan.kind == "round_robin":
-        pairs = _every(n, plan.orders)
-        if most == len(pairs):
-            return pairs
-        return regular(n, most, seed)  # a part of all pairs that joins everybody
-    seats = random.Random(seed).sample(range(n), n)
-    if plan.kind == "anchor":
-        sides = [[(seats[0], b), (b, seats[0])] for b in seats[1:]]
-        if plan.orders == "both" and most == 2 * (n - 1):
-            return [pair for both in sides for pair in both]
-        once = [both[k % 2] for k, both in enumerate(sides)]
-        return (once + [both[1 - k % 2] for k, both in enumerate(sides)])[:most]
-    pairs, start = [], 0
-    for k in _chunk_sizes(n):
-        pairs += [(seats[start + a], seats[start + b]) for a, b in _every(k, plan.orders)]
-        start += k
-    return pairs[:most]
-
-
-def _looking(
-    plan: Plan, players: Sequence[int], verdicts: Sequence[Verdict], most: int, seed: int, bias: Bias
-) -> list[Pair]:
+def _by_place(verdicts: Sequence[Verdict], players: Sequence[int]) -> list[Verdict]:
+    """The verdicts with players named by their places."""
     place = {player: k for k, player in enumerate(players)}
-    if plan.kind != "elimination":  # sums of them are rounded alike whatever the order in which they came
-        verdicts = sorted(verdicts, key=lambda v: (v.match.first, v.match.second))
-    met = [(place[v.match.first], place[v.match.second]) for v in verdicts]
-    left = most - len(met)
-    if left <= 0:
-        return []
-    if plan.kind == "adaptive":
-        return adaptive.next_pairs(len(players), verdicts, met, place, left, seed=seed, bias=bias)
-    find = brackets.swiss if plan.kind == "swiss" else brackets.elimination
-    return find(len(players), verdicts, met, place, left, seed=seed)
-
-
-def _chunk_sizes(n: int) -> list[int]:
-    """Chunks of four; what is left over makes the first ones larger.
-
-    >>> _chunk_sizes(16), _chunk_sizes(6), _chunk_sizes(3)
-    ([4, 4, 4, 4], [6], [3])
-    """
-    count = max(n // CHUNK, 1)
-    return [n // count + (k < n % count) for k in range(count)]
+    return [
+        replace(v, match=replace(v.match, first=place[v.match.first], second=place[v.match.second])) for v in verdicts
+    ]

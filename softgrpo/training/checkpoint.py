@@ -9,13 +9,12 @@ from typing import Any
 
 import torch
 
+from softgrpo.engines.base import Engine
+from softgrpo.engines.local.engine import UNREADABLE, unreadable
 from softgrpo.errors import UserError
 from softgrpo.files import whole_folder
 from softgrpo.models.faults import let_through
-from softgrpo.models.folders import checkpoints
-from softgrpo.training.learner import Learner
-
-STATE = "trainer_state.pt"
+from softgrpo.run_folder import STATE, whole_checkpoints
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,57 +23,34 @@ class Progress:
 
     iteration: int
     """iterations that the weights have learned from"""
-    updates: int
     beside: dict[str, Any]
-    """what the trainer keeps beside the weights: what is known of the judge, groups that were sampled ahead"""
+    """what the loop keeps beside the engine: what is known of the judge, groups that were sampled ahead"""
 
 
-def save(folder: Path, learner: Learner, iteration: int, *, beside: dict[str, Any], keep: int) -> Path:
+def save(run: Path, engine: Engine, iteration: int, *, beside: dict[str, Any], keep: int) -> Path:
     """Write `checkpoints/step-N` whole, then drop all but the `keep` newest (0 keeps all)."""
-    target = folder / f"step-{iteration}"
+    target = run / "checkpoints" / f"step-{iteration}"
     with whole_folder(target) as aside:
-        learner.policy.save(aside)
-        torch.save(
-            {
-                "iteration": iteration,
-                "updates": learner.updates,
-                "beside": beside,
-                "masters": {name: m.detach() for name, m in learner.masters.items()},
-                "optimizer": learner.optimizer.state_dict(),
-                "reference": learner.reference.state() if learner.reference else {},
-            },
-            aside / STATE,
-        )
+        engine.save(aside)
+        torch.save({"iteration": iteration, "beside": beside}, aside / STATE)
     if keep:
-        for old in found(folder)[:-keep]:
+        for old in whole_checkpoints(run)[:-keep]:
             shutil.rmtree(old, ignore_errors=True)
     return target
 
 
-def restore(checkpoint: Path, learner: Learner) -> Progress:
+def restore(checkpoint: Path, engine: Engine) -> Progress:
     """Put the saved state back, bit for bit."""
     try:
         state: dict[str, Any] = torch.load(checkpoint / STATE, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, ValueError) as error:
+        if "masters" in state:
+            raise UserError(
+                f"checkpoint {checkpoint} is of an earlier version of softgrpo: resume the run with that version, or "
+                "begin another"
+            )
+        progress = Progress(iteration=state["iteration"], beside=state["beside"])
+    except UNREADABLE as error:
         let_through(error)
-        raise UserError(
-            f"checkpoint {checkpoint} cannot be read ({type(error).__name__}); "
-            "remove that folder to resume from the one before"
-        ) from error
-    shapes = {name: tuple(m.shape) for name, m in learner.masters.items()}
-    if {name: tuple(m.shape) for name, m in state["masters"].items()} != shapes:
-        raise UserError(f"checkpoint {checkpoint} holds other weights than this configuration trains")
-    with torch.no_grad():
-        for name, master in learner.masters.items():
-            master.copy_(state["masters"][name])
-    learner.write_weights()
-    learner.optimizer.load_state_dict(state["optimizer"])
-    learner.updates = state["updates"]
-    if learner.reference:
-        learner.reference.restore(state["reference"])
-    return Progress(iteration=state["iteration"], updates=state["updates"], beside=state.get("beside", {}))
-
-
-def found(folder: Path) -> list[Path]:
-    """The whole checkpoints of a run, oldest first."""
-    return [path for path in checkpoints(folder) if (path / STATE).exists()]
+        raise unreadable(checkpoint, error) from error
+    engine.restore(checkpoint)
+    return progress

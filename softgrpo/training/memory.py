@@ -5,15 +5,18 @@ from __future__ import annotations
 
 import ctypes
 import os
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from softgrpo.config import TrainConfig
+from softgrpo.config.train import TrainConfig
+from softgrpo.errors import UserError
+from softgrpo.models import loading
 from softgrpo.models.faults import in_words
-from softgrpo.models.local.generation import ROWS_AT_ONCE
+from softgrpo.models.local.sampler import ROWS_AT_ONCE
 
 GIB = 1 << 30
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
@@ -116,10 +119,27 @@ def too_much(error: BaseException, config: TrainConfig) -> str:
     )
 
 
+def check(config: TrainConfig, location: str, shared: bool, say: Callable[[str], None]) -> None:
+    """Say what the run will need; raises `UserError` where that is more than there is, with flags that help."""
+    device = loading.pick_device(config.device)
+    sizes = Sizes.of(loading.load_config(location))
+    options: dict[str, Any] = {
+        "bytes_per_weight": loading.pick_dtype(config.dtype, device).itemsize,
+        "shared_base": shared and not config.use_lora,
+    }
+    parts = need(sizes, config, **options)
+    total, room = sum(parts.values()), available(device)
+    words = ", ".join(f"{name} {size / GIB:.1f}" for name, size in parts.items())
+    say(f"memory: about {total / GIB:.1f} GiB ({words}); {room / GIB:.1f} GiB free on {device}")
+    if total > room and not config.skip_memory_check:
+        raise UserError(
+            f"{config.model_name} needs about {total / GIB:.1f} GiB on {device}, {room / GIB:.1f} are free; "
+            f"{remedies(sizes, config, room=room, **options)} (--skip_memory_check starts anyway)"
+        )
+
+
 def remedies(sizes: Sizes, config: TrainConfig, *, bytes_per_weight: int, shared_base: bool, room: float) -> str:
     """The first flags, from the mildest on, that bring the need under the room."""
-    from dataclasses import replace
-
     steps: list[tuple[str, dict[str, Any]]] = [
         ("--micro_batch_tokens 1024", dict(micro_batch_tokens=1024)),
         ("--gradient_checkpointing", dict(gradient_checkpointing=True)),

@@ -13,7 +13,7 @@ from softgrpo.auditing.audit import audit, n_calls
 from softgrpo.auditing.words import table, verdict
 from softgrpo.cli import main
 from softgrpo.errors import UserError
-from softgrpo.judging.callable_judge import CallableJudge
+from softgrpo.judges.callable import CallableJudge
 from tests.fakes.judges import ScriptedJudge, failing
 
 PAIRS = gold.packaged()

@@ -28,8 +28,8 @@ def completion(text: str, finish_reason: str = "stop", n_tokens: int = 3) -> Com
     return Completion(
         text=text,
         token_ids=ids,
-        logprobs=(-1.0,) * n_tokens,
-        trained_mask=(True,) * n_tokens,
+        sampling_logprobs=(-1.0,) * n_tokens,
+        loss_mask=(True,) * n_tokens,
         finish_reason=finish_reason,
     )
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from softgrpo.models.api_calls import Call, Reply
+from softgrpo.models.api.attempts import Call, Reply
 from softgrpo.records import LedgerEntry, Message, Usage
 
 ONE = Usage(input_tokens=10, output_tokens=1, requests=1)
@@ -74,10 +74,10 @@ class Writing:
     identity = "fake:writing@nowhere"
 
     def __init__(
-        self, write: Callable[[Call, Sheet], str | Reply], means: Sequence[str] = ("logprobs", "json", "text")
+        self, write: Callable[[Call, Sheet], str | Reply], methods: Sequence[str] = ("logprobs", "json", "text")
     ) -> None:
         self.write = write
-        self.means = tuple(means)
+        self.methods = tuple(methods)
         self.calls: list[Call] = []
         self.rounds: list[int] = []
 

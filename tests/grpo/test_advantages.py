@@ -10,7 +10,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from softgrpo.grpo.advantages import advantages, is_flat, reliability
-from softgrpo.tournament.rating import Bias, learned, rate
+from softgrpo.tournament.bias import Bias, learned
+from softgrpo.tournament.rating import rate
 from softgrpo.tournament.schedule import Plan, next_round
 from tests.fakes.builders import verdict
 

@@ -9,7 +9,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from softgrpo.grpo.loss import LOSSES, k3, policy_loss, token_weights
+from softgrpo.grpo import LOSSES
+from softgrpo.grpo.loss import k3, policy_loss, token_weights
 
 LOW, HIGH, DUAL, BETA, LONGEST = 0.2, 0.3, 3.0, 0.07, 10
 
@@ -276,7 +277,7 @@ logprobs = st.sampled_from([-math.inf, math.inf, 0.0, -1e38, -3e38]) | st.floats
 
 @given(
     st.lists(st.tuples(logprobs, logprobs, logprobs, st.floats(-100, 100)), min_size=1, max_size=6),
-    st.sampled_from(LOSSES),
+    st.sampled_from(tuple(LOSSES)),
     st.sampled_from([torch.float32, torch.float64]),
 )
 def test_whatever_the_log_probabilities_loss_and_gradient_are_finite_and_bounded(rows, loss, dtype):

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import errno
 import warnings
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
+from softgrpo.engines.local.engine import LocalEngine
 from softgrpo.models.faults import is_machines, let_through, out_of_memory, slower
-from softgrpo.models.local import forest, packed_weights, token_step
-from softgrpo.models.local.capture import Captured
-from softgrpo.training import checkpoint, forward
+from softgrpo.models.local import capabilities
+from softgrpo.models.local.capabilities import Capabilities
+from softgrpo.training import checkpoint
 
 
 def raised(work) -> Exception:
@@ -38,7 +40,6 @@ BROKEN_DEVICE = [
 THE_MODELS_OWN = [
     RuntimeError("The size of tensor a (3) must match the size of tensor b (4) at non-singleton dimension 1"),
     TypeError("attention with softcap is not built in"),
-    torch.AcceleratorError("CUDA error: operation not permitted when stream is capturing"),
 ]
 
 
@@ -73,86 +74,65 @@ def test_what_is_the_models_own_is_said_in_its_words(error):
     assert str(error) in str(said[0].message)
 
 
-def failing_once(module, error, monkeypatch):
-    """Its next forward pass raises; those after it do not."""
-    plain, waiting = module.forward, [error]
+def failing_once(module, error, monkeypatch, *, after: int = 0):
+    """One of its forward passes raises, the others do not."""
+    plain, waiting = module.forward, [None] * after + [error]
 
     def forward(*args, **kwargs):
-        if waiting:
-            raise waiting.pop()
+        if waiting and (raised := waiting.pop(0)) is not None:
+            raise raised
         return plain(*args, **kwargs)
 
     monkeypatch.setattr(module, "forward", forward)
 
 
+def unnamed(*args, **kwargs):
+    raise TypeError("its attention has no name")
+
+
 PROBES = [
-    pytest.param(forest.reads_forests, "_softgrpo_reads_forests", id="forests"),
-    pytest.param(token_step.has_usual_shape, "_softgrpo_usual_shape", id="shape"),
-    pytest.param(forward.has_plain_head, "_softgrpo_plain_head", id="head"),
+    pytest.param("tree_attention", 0, id="trees by attention"),
+    pytest.param("tree_mask", 0, id="trees under a mask"),
+    pytest.param("plain_head", 6, id="head"),  # two trees and four rows come before it
 ]
 
 
 @pytest.mark.parametrize("error", [*NO_MEMORY[:4], *BROKEN_DEVICE])
-@pytest.mark.parametrize(("probe", "known"), PROBES)
-def test_a_measure_that_the_machine_cut_off_is_no_measure(tiny, monkeypatch, probe, known, error):
+@pytest.mark.parametrize(("probe", "after"), PROBES)
+@pytest.mark.filterwarnings("ignore:this model reads no prefix trees by attention")
+def test_a_measure_that_the_machine_cut_off_is_no_measure(tiny, monkeypatch, probe, after, error):
     """It is raised, nothing is remembered, and the next one finds the model as it is."""
+    if probe == "tree_mask":
+        monkeypatch.setattr(capabilities, "tree_logits", unnamed)
     error = error()
-    failing_once(tiny.module, error, monkeypatch)
+    failing_once(tiny.module, error, monkeypatch, after=after)
     with pytest.raises(type(error)):
-        probe(tiny.module)
-    assert known not in tiny.module.__dict__
-    assert probe(tiny.module)
+        _ = tiny.capabilities
+    assert tiny.capabilities == Capabilities(tree_attention=probe != "tree_mask", tree_mask=True, plain_head=True)
 
 
-@pytest.mark.parametrize(("probe", "known"), PROBES)
-def test_a_measure_that_the_model_cut_off_says_so_once(tiny, monkeypatch, probe, known):
-    failing_once(tiny.module, RuntimeError("this model counts backwards"), monkeypatch)
+@pytest.mark.parametrize(("probe", "after"), PROBES)
+@pytest.mark.filterwarnings("ignore:this model reads no prefix trees by attention")
+def test_a_measure_that_the_model_cut_off_says_so_once(tiny, monkeypatch, probe, after):
+    if probe == "tree_mask":
+        monkeypatch.setattr(capabilities, "tree_logits", unnamed)
+    failing_once(tiny.module, RuntimeError("this model counts backwards"), monkeypatch, after=after)
     with pytest.warns(UserWarning, match="RuntimeError: this model counts backwards"):
-        assert not probe(tiny.module)
+        assert not getattr(tiny.capabilities, probe)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert not probe(tiny.module)
+        assert not getattr(tiny.capabilities, probe)
 
 
-def test_whether_a_tree_is_read_is_not_answered_by_a_machine_without_memory(tiny, monkeypatch):
-    tiny.module.__dict__["_softgrpo_reads_forests"] = False
-    forward.has_plain_head(tiny.module)
-    real = forward.token_logprobs
-
-    def full(*args, **kwargs):
-        raise torch.OutOfMemoryError("CUDA out of memory")
-
-    monkeypatch.setattr(forward, "token_logprobs", full)
-    with pytest.raises(torch.OutOfMemoryError):
-        forward.reads_trees(tiny.module, 0)
-    monkeypatch.setattr(forward, "token_logprobs", real)
-    assert forward.reads_trees(tiny.module, 0)
-
-
-@pytest.mark.parametrize("error", [*NO_MEMORY[:1], *NO_MEMORY[3:4], *BROKEN_DEVICE])
-def test_a_recording_that_the_machine_cut_off_is_raised(error):
-    def record(work, inputs):
-        raise error()
-
-    with pytest.raises(RuntimeError):
-        Captured(lambda x: x, record, torch.ones(1))
-
-
-def test_processors_are_not_judged_by_a_lack_of_memory(monkeypatch):
-    def full():
-        raise torch.OutOfMemoryError("out of memory")
-
-    monkeypatch.setattr(torch.backends.mkldnn, "is_available", full)
-    with pytest.raises(torch.OutOfMemoryError):
-        packed_weights._is_possible()
-
-
-def test_a_checkpoint_is_not_called_broken_where_memory_is_short(tmp_path, monkeypatch):
+@pytest.mark.parametrize("read", [LocalEngine.restore, checkpoint.restore])
+def test_a_checkpoint_is_not_called_broken_where_memory_is_short(tmp_path, monkeypatch, read):
     """What it advises is to remove the folder."""
 
     def full(*args, **kwargs):
         return torch.empty(1 << 55, dtype=torch.uint8)
 
     monkeypatch.setattr(torch, "load", full)
+    engine = LocalEngine(SimpleNamespace(name="tiny"), SimpleNamespace())
+    given = (engine, tmp_path) if read is LocalEngine.restore else (tmp_path, engine)
     with pytest.raises(RuntimeError, match="allocate memory"):
-        checkpoint.restore(tmp_path, None)
+        read(*given)

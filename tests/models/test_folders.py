@@ -7,11 +7,11 @@ import json
 import pytest
 import torch
 
+from softgrpo.engines.local import policy as policies
 from softgrpo.errors import UserError
 from softgrpo.model_interface import load_local
 from softgrpo.models import loading, names
 from softgrpo.models.folders import ADAPTER, BASE, model_folder
-from softgrpo.training import policy as policies
 
 IDS = torch.tensor([[4, 9, 10, 11]])
 

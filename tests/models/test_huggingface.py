@@ -9,6 +9,8 @@ import torch
 from softgrpo.errors import UserError
 from softgrpo.models import loading
 from softgrpo.models.huggingface import encode_chat
+from softgrpo.models.local import sampler
+from softgrpo.models.local.capabilities import Capabilities
 from softgrpo.records import Sampling
 
 CHAT = [{"role": "system", "content": "w1 w2"}, {"role": "user", "content": "w3"}]
@@ -36,22 +38,46 @@ def test_completions_hold_the_prefill_but_not_its_tokens(tiny):
     assert [len(row) for row in out] == [3, 3]
     for completion in (c for row in out for c in row):
         assert completion.text.startswith("w9 ")
-        assert len(completion.token_ids) == len(completion.logprobs) == len(completion.trained_mask) <= 5
+        assert len(completion.token_ids) == len(completion.sampling_logprobs) == len(completion.loss_mask) <= 5
         assert completion.finish_reason == ("stop" if completion.token_ids[-1] == 1 else "length")
 
 
-def test_batches_do_not_change_the_answers(tiny, monkeypatch):
-    from softgrpo.models.local import generation
-
+@pytest.mark.parametrize("found", [Capabilities(tree_attention=True), Capabilities()])
+def test_batches_do_not_change_the_answers(tiny, monkeypatch, found):
     chats = [[{"role": "user", "content": f"w{i} " * (i + 1)}] for i in range(5)]
     likely = tiny.generate(chats, Sampling(n=2, max_tokens=6, temperature=0))
-    monkeypatch.setitem(generation.ROWS_AT_ONCE, "cpu", 4)
+    monkeypatch.setitem(sampler.ROWS_AT_ONCE, "cpu", 4)
+    tiny.__dict__["capabilities"] = found
     assert [[c.text for c in row] for row in likely] == [
         [c.text for c in row] for row in tiny.generate(chats, Sampling(n=2, max_tokens=6, temperature=0))
     ]
 
 
-def test_label_logprobs_equal_one_forward_pass_each(tiny):
+def test_a_stream_gives_what_is_generated_chat_by_chat(tiny):
+    """Each with its number, when it is finished."""
+    chats = [[{"role": "user", "content": f"w{i} " * (i + 1)}] for i in range(5)]
+    tiny.module.generation_config.eos_token_id = [1, *range(20, 36)]
+    sampling = Sampling(n=2, max_tokens=40, seed=1, prefill="w9 ")
+    streamed = list(tiny.stream(chats, sampling))
+    assert sorted(i for i, _ in streamed) == list(range(5))
+    assert tiny.generate(chats, sampling) == [completions for _, completions in sorted(streamed, key=lambda s: s[0])]
+    lengths = [max(len(c.token_ids) for c in completions) for _, completions in streamed]
+    assert lengths == sorted(lengths)
+    assert len(set(lengths)) > 1
+
+
+def test_no_chats_have_no_completions(tiny):
+    assert tiny.generate([], Sampling(n=2)) == []
+
+
+def test_a_chat_that_leaves_no_room_is_refused_before_anything_is_sampled(tiny):
+    with pytest.raises(UserError, match=r"--max_completion_length 510: .*lower it to 50\d or less"):
+        tiny.generate([CHAT], Sampling(max_tokens=510))
+
+
+@pytest.mark.parametrize("found", [Capabilities(tree_attention=True), Capabilities(tree_mask=True), Capabilities()])
+def test_label_logprobs_equal_one_forward_pass_each(tiny, found):
+    tiny.__dict__["capabilities"] = found
     chats = [[{"role": "user", "content": "w1 " * k}] for k in (1, 7, 3, 7)]
     found = tiny.label_logprobs(chats, ("A", "B"))
     for chat, row in zip(chats, found, strict=True):

@@ -89,7 +89,7 @@ def test_a_wrong_address_in_the_environment_is_named(monkeypatch):
 
 def test_the_sdks_are_imported_only_when_used():
     code = (
-        "import sys, softgrpo.models.openai, softgrpo.models.anthropic, softgrpo.model_interface; "
+        "import sys, softgrpo.models.api.openai, softgrpo.models.api.anthropic, softgrpo.model_interface; "
         "sys.exit(bool({'openai', 'anthropic', 'torch'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -14,7 +14,7 @@ import pytest
 
 from softgrpo.cli import run
 from softgrpo.files import read_lines
-from softgrpo.judging.judge import load_judge
+from softgrpo.judges.by_name import load_judge
 from softgrpo.models import loading
 from softgrpo.models.names import parse
 from tests.fakes.builders import contest
@@ -84,4 +84,4 @@ def test_a_judge_behind_a_server(served, monkeypatch):
     assert all("one of" in v.failure for v in verdicts if v.failure), "it answers, if not always with a letter"
     assert all(v.usage.requests and v.usage.input_tokens for v in verdicts)
     assert sum(v.usage.output_tokens for v in verdicts) <= 16 * sum(v.usage.requests for v in verdicts)
-    assert judge.means.left == ["text"], "this server knows neither log-probabilities nor schemas"
+    assert judge.methods.left == ["text"], "this server knows neither log-probabilities nor schemas"

@@ -72,6 +72,11 @@ def test_an_evaluation_without_an_outcome_can_be_said(capsys):
     assert "20 pairs" in capsys.readouterr().out
 
 
+def test_where_no_form_is_asked_for_nothing_is_said_of_it(capsys):
+    Console(1).evaluated(EVALUATION | dict(format_adherence=None))
+    assert "against base, 20 pairs, 2 by forfeit" in capsys.readouterr().out
+
+
 def test_a_terminal_gets_one_live_line_and_markup_is_only_text(monkeypatch, capsys):
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
     console = Console(10)

@@ -12,9 +12,10 @@ import pytest
 from softgrpo import files
 from softgrpo.config import ReportConfig, TrainConfig
 from softgrpo.errors import UserError
+from softgrpo.evaluation import head_to_head
 from softgrpo.evaluator import Evaluator
+from softgrpo.reporting.recorder import read_evaluations
 from softgrpo.reporting.report import report, samples, write_report
-from softgrpo.training import heldout
 from tests.fakes.builders import completion, reply, task
 from tests.fakes.judges import ScriptedJudge
 
@@ -64,10 +65,10 @@ def run_folder(folder, *, answers=(), steps=(0, 40), metrics=True, config=None):
         ours = [[completion(reply(f"{a} {step}"))] for a in answers]
         theirs = [[completion(reply("middling"))] for _ in answers]
         evaluator = Evaluator(toy, judge, {"answer": 1.0})
-        found, met = heldout.evaluate(
+        found, met = head_to_head.evaluate(
             toy, questions, ours, theirs, evaluator=evaluator, step=step, opponent="<u>opponent</u>"
         )
-        heldout.write(folder / "evaluations", found, met)
+        head_to_head.write(folder / "evaluations", found, met)
     return folder
 
 
@@ -121,7 +122,7 @@ def test_the_page_tells_the_figures_of_the_last_evaluation(hostile):
 
 def test_samples_are_the_same_prompts_before_and_after_and_the_same_each_time(tmp_path):
     folder = run_folder(tmp_path, answers=[f"answer {i}" for i in range(24)])
-    evaluations = heldout.read_all(folder / "evaluations")
+    evaluations = read_evaluations(folder)
     drawn = samples(folder, evaluations)
     assert drawn == samples(folder, evaluations)
     assert len({s["question"] for s in drawn}) == 10

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from softgrpo.evaluator import Evaluator
+from softgrpo.grpo.training_group import to_training_group
 from softgrpo.rewards.extra import extra_part
-from softgrpo.training.lessons import lesson
 from tests.fakes.builders import completion, group, prompt, reply, task
 from tests.fakes.judges import ScriptedJudge
 
@@ -61,7 +61,7 @@ def test_it_is_a_part_by_name_with_its_weight():
 def test_a_failure_leaves_one_completion_out_and_is_told_once():
     evaluator, found = scored({"odd": lambda p, c: 1 / ("bb" not in c.text)}, {})
     assert np.isnan(found.rewards).tolist() == [False, True, False]
-    assert lesson(found).trained.tolist() == [True, False, True]
+    assert to_training_group(found).trained.tolist() == [True, False, True]
     assert evaluator.complaints == {"odd": "ZeroDivisionError: division by zero"}
 
 

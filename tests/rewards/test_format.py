@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from softgrpo.rewards.format import TAGS, section, soft_format, strict_format, tag_count
+from softgrpo.rewards.format import TAGS, judged_text, section, soft_format, strict_format, tag_count
 
 GOOD = "<reasoning>\nfirst line\nsecond line\n</reasoning>\n<answer>\none\n\ntwo\n</answer>"
 
@@ -49,6 +49,17 @@ def test_worked_texts(text, strict, soft, tags, answer):
     assert soft_format(text) == soft
     assert tag_count(text) == pytest.approx(tags)
     assert section(text, "answer") == answer
+
+
+@pytest.mark.parametrize("text", [GOOD, "<answer>cut of", "  no tags\n", "<answer>a</answer><answer>b</answer>"])
+def test_without_a_form_the_whole_reply_is_judged(text):
+    assert judged_text(text, None, "answer") == text.strip()
+    assert judged_text(text, "reasoning_answer", "answer") == section(text, "answer")
+
+
+@pytest.mark.parametrize("text", ["", " \n\t"])
+def test_without_a_form_only_an_empty_reply_shows_nothing(text):
+    assert judged_text(text, None, "answer") is None
 
 
 def test_tag_count_takes_a_thousandth_per_character_after_the_last_tag():

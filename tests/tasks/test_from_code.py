@@ -60,6 +60,11 @@ def test_a_file_that_has_changed_is_read_again(tmp_path):
         (GOOD.replace('criteria="c"', 'criteria=" "').replace("{more}", ""), "criteria of 'answer' are empty"),
         (GOOD.replace('test=(ask("b"),)', "test=()").replace("{more}", ""), "no test prompts"),
         (GOOD.replace('test=(ask("b"),)', "test=(1,)").replace("{more}", ""), "wrong type"),
+        (GOOD.replace("{more}", ", format='json'"), "format 'json': choose from"),
+        (
+            GOOD.replace('criteria="c"', 'criteria="c", section="reasoning"').replace("{more}", ", format=None"),
+            "for the reasoning section, which format none does not have",
+        ),
         (GOOD.replace('"short"', '"reasoning"').replace("{more}", ""), "cannot be called 'reasoning'"),
     ],
 )

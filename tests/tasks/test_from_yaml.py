@@ -14,7 +14,7 @@ from softgrpo.errors import UserError
 from softgrpo.rewards.format import section, strict_format
 from softgrpo.tasks import load_task, own_questions, questions_in
 from softgrpo.tasks.from_yaml import FIELDS, parse, read_yaml
-from softgrpo.tasks.task import check, fingerprint
+from softgrpo.tasks.task import faults, fingerprint
 
 PAGE = {
     "name": "taglines",
@@ -56,7 +56,7 @@ def test_what_a_page_becomes():
     assert task.examples[0].question == "Product: pencil"
     assert strict_format(task.examples[0].reply) == 1
     assert section(task.examples[0].reply, "answer") == "Grow."
-    assert check(task) == []
+    assert faults(task) == []
 
 
 def test_what_may_be_left_out():
@@ -108,6 +108,27 @@ def test_a_share_draws_the_same_subjects_whatever_their_order():
 @pytest.mark.parametrize(("said", "ties"), [(None, False), ("false", False), ("yes", True), (True, True)])
 def test_ties(said, ties):
     assert {o.ties for o in parsed(ties=said).objectives} == {ties}
+
+
+NO_FORM = {"format": "none", "system": "You write.", "reasoning_criteria": None, "examples": None}
+
+
+def test_without_a_form_nothing_is_added_and_examples_are_plain():
+    task = parsed(**NO_FORM | {"examples": [{"product": "pencil", "answer": "Write <answer>. Grow."}]})
+    assert task.format is None
+    assert task.system == "You write."
+    assert task.examples[0].reply == "Write <answer>. Grow."
+    assert [(o.name, o.section) for o in task.objectives] == [("answer", "answer")]
+    assert parsed(**NO_FORM | {"system": {"text": "You write."}}).system == "You write."
+    assert faults(task) == []
+
+
+def test_the_form_is_part_of_the_fingerprint_only_where_there_is_none():
+    from dataclasses import replace
+
+    task = parsed(reasoning_criteria=None)
+    assert fingerprint(parsed(reasoning_criteria=None, format="reasoning_answer")) == fingerprint(task)
+    assert fingerprint(replace(task, format=None)) != fingerprint(task)
 
 
 def test_objectives_and_rewards_bring_their_weights():
@@ -180,6 +201,16 @@ def test_the_fingerprint_changes_with_what_is_asked_and_judged():
         ({"criteria": " "}, ["criteria: is empty"]),
         ({"criteria": ["c"]}, ["criteria", "is no text"]),
         ({"format": "json"}, ["'json'", "reasoning_answer"]),
+        ({"format": ""}, ["format: is empty"]),
+        ({"format": "null"}, ["'null'", "reasoning_answer, none"]),
+        ({"format": ["none"]}, ["format", "is no text"]),
+        ({**NO_FORM, "reasoning_criteria": "c"}, ["reasoning_criteria", "no reasoning section"]),
+        ({**NO_FORM, "objectives": [{"name": "wit", "criteria": "c", "section": "reasoning"}]}, ["number 1: section"]),
+        ({**NO_FORM, "system": {"text": "t", "answer": "a"}}, ["system", "'answer'", "no sections"]),
+        ({**NO_FORM, "system": {"txt": "t"}}, ["system", "'txt'"]),
+        ({**NO_FORM, "examples": [{"product": "x"}]}, ["examples: number 1", "'answer'"]),
+        ({**NO_FORM, "examples": ["x"]}, ["examples: number 1", "and an answer"]),
+        ({**NO_FORM, "examples": [{"product": "x", "reasoning": "r", "answer": "a"}]}, ["number 1", "reasoning"]),
         ({"system": "You write."}, ["system", "<reasoning>", "forfeit"]),
         ({"system": {"reasoning": "r"}}, ["system", "'answer' is missing"]),
         ({"question": "Product"}, ["question", "no field"]),
@@ -351,7 +382,7 @@ def try_to_parse(document):
         assert "\n" not in str(error)  # noqa: PT017
         assert len(str(error)) < 600  # noqa: PT017
         return
-    assert check(task) == []
+    assert faults(task) == []
     assert task.train
     assert task.test
     assert fingerprint(task) == fingerprint(task)

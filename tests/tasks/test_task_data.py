@@ -12,13 +12,13 @@ from softgrpo.config import TrainConfig
 from softgrpo.errors import UserError
 from softgrpo.rewards.format import section, strict_format
 from softgrpo.tasks import TASKS, load_task, own_questions
-from softgrpo.tasks.task import Question, check, filled, packaged_lines
+from softgrpo.tasks.task import Question, faults, filled, packaged_lines
 from tests.fakes.builders import task as toy_task
 
 tasks = pytest.mark.parametrize("name", sorted(TASKS))
 
 
-def plain(text):
+def same_letters(text):
     return " ".join(re.findall(r"[a-z0-9]+", text.casefold()))
 
 
@@ -30,10 +30,10 @@ def test_at_least_two_hundred_motions():
 @tasks
 def test_no_duplicates_and_no_subject_on_both_sides_of_the_split(name):
     task = load_task(name)
-    assert check(task) == []
-    texts = [plain(q.text) for q in (*task.train, *task.test)]
+    assert faults(task) == []
+    texts = [same_letters(q.text) for q in (*task.train, *task.test)]
     assert [t for t, n in Counter(texts).items() if n > 1] == []
-    train, test = ({plain(q.subject) for q in part} for part in (task.train, task.test))
+    train, test = ({same_letters(q.subject) for q in part} for part in (task.train, task.test))
     assert not train & test
 
 
@@ -42,7 +42,7 @@ def test_no_two_subjects_of_the_same_words(name):
     task = load_task(name)
     words = defaultdict(set)
     for q in (*task.train, *task.test):
-        words[frozenset(plain(q.subject).split())].add(q.subject)
+        words[frozenset(same_letters(q.subject).split())].add(q.subject)
     assert [subjects for subjects in words.values() if len(subjects) > 1] == []
 
 
@@ -94,12 +94,12 @@ def test_a_prompt_is_system_text_examples_and_the_question(name):
 def test_the_worked_examples_are_in_form_and_about_other_subjects(name):
     task = load_task(name)
     assert len(task.examples) >= 2, "--num_shots may ask for two"
-    asked = {plain(q.text) for q in (*task.train, *task.test)}
-    subjects = {plain(q.subject) for q in (*task.train, *task.test)}
+    asked = {same_letters(q.text) for q in (*task.train, *task.test)}
+    subjects = {same_letters(q.subject) for q in (*task.train, *task.test)}
     for example in task.examples:
         assert strict_format(example.reply) == 1
-        assert plain(example.question) not in asked
-        assert not any(subject in plain(example.question) for subject in subjects)
+        assert same_letters(example.question) not in asked
+        assert not any(subject in same_letters(example.question) for subject in subjects)
 
 
 @tasks
@@ -135,6 +135,6 @@ def test_filled_is_a_reply_in_form():
 def test_check_finds_repeated_ids_and_leaking_subjects():
     task = toy_task(n_subjects=1)
     leaking = Question(id="new", subject="Subject, 0!", text="")
-    assert check(replace(task, train=(leaking,))) == ["subject 'subject0' is in train and test"]
-    assert check(replace(task, train=task.train * 2)) == ["question 't/pro' occurs 2 times"]
-    assert check(task) == []
+    assert faults(replace(task, train=(leaking,))) == ["subject 'subject0' is in train and test"]
+    assert faults(replace(task, train=task.train * 2)) == ["question 't/pro' occurs 2 times"]
+    assert faults(task) == []

@@ -11,12 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from softgrpo.records import Match, Verdict
-from softgrpo.tournament.adaptive import HARD_CURVE, next_pairs
-from softgrpo.tournament.bias import fitted
-from softgrpo.tournament.bradley_terry import games, win_probabilities
+from softgrpo.tournament.adaptive import HARD_CURVE, Adaptive
+from softgrpo.tournament.bias import Bias, fitted
+from softgrpo.tournament.fit import games, win_probabilities
 from softgrpo.tournament.pairs import joined
-from softgrpo.tournament.rating import Bias
-from softgrpo.tournament.schedule import Plan, next_round
+from softgrpo.tournament.schedule import Plan, SoFar, next_round
 
 
 def play(plan, skill, *, seed=0, noise=0.0, fail=0.0, bias=Bias(), how="log_odds"):
@@ -158,7 +157,7 @@ def test_the_first_match_of_a_round_is_the_one_that_tells_most(how, seed):
         after = np.linalg.inv(np.linalg.inv(found.covariance) + np.outer(u, u) / error)
         return np.trace(slopes @ after @ slopes.T)
 
-    asked = next_pairs(n, told, met, {k: k for k in range(n)}, 9, seed=0, bias=bias)
+    asked = Adaptive(n).next_pairs(SoFar(verdicts=told, calls=len(met) + 9, bias=bias))
     open_to = {(a, b): left(a, b) for a in range(n) for b in range(n) if a != b and (a, b) not in met}
     assert open_to[asked[0]] == pytest.approx(min(open_to.values()), rel=1e-6)
     assert max(open_to.values()) > 1.02 * min(open_to.values()), "a choice that matters"

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from softgrpo.tournament.bias import Bias, fitted, learned
-from softgrpo.tournament.bradley_terry import games
+from softgrpo.tournament.fit import games
 from softgrpo.tournament.schedule import Plan, next_round
 from tests.fakes.builders import both_orders, verdict
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from softgrpo.grpo.advantages import estimated_reliability
 from softgrpo.ranking import rank
 from softgrpo.tournament.noise import follows_a_scale
-from softgrpo.tournament.rating import win_shares
+from softgrpo.tournament.win_share import WinShare
 from tests.fakes.builders import both_orders, verdict
 
 SIZES = (4, 8, 16)
@@ -65,7 +65,7 @@ def test_a_hard_judge_with_a_threshold_for_the_first_has_none_either(size):
 
 def test_circles_that_both_orders_agree_on_are_no_noise():
     """0 beats 1 beats 2 beats 0: strange, and the same whenever it is asked."""
-    standing = win_shares(3, [*both_orders(0, 1, 1.0), *both_orders(1, 2, 1.0), *both_orders(2, 0, 1.0)])
+    standing = WinShare().standing(3, [*both_orders(0, 1, 1.0), *both_orders(1, 2, 1.0), *both_orders(2, 0, 1.0)])
     assert standing.stderrs.tolist() == [0, 0, 0]
 
 
@@ -118,25 +118,27 @@ def test_a_coins_reliability_is_zero_within_its_interval(name, size):
 
 def test_a_flipped_pair_among_three_by_hand():
     """x = p(i wins, first) - p(i wins, second) is 0, 0, 1: variance 1/3, a pair's outcome has a quarter of it."""
-    standing = win_shares(3, [*both_orders(0, 1, 1.0), *both_orders(0, 2, 1.0), verdict(1, 2, 1.0), verdict(2, 1, 1.0)])
+    standing = WinShare().standing(
+        3, [*both_orders(0, 1, 1.0), *both_orders(0, 2, 1.0), verdict(1, 2, 1.0), verdict(2, 1, 1.0)]
+    )
     assert standing.stderrs == pytest.approx([3 / 2 * math.sqrt(2 / 12)] * 3)
 
 
 def test_what_is_exact_has_no_error():
     scores = [verdict(i, j, sigmoid(j - i), "scores") for i, j in combinations(range(4), 2)]
-    assert win_shares(4, scores).stderrs.tolist() == [0] * 4, "each text has a score of its own, and keeps it"
+    assert WinShare().standing(4, scores).stderrs.tolist() == [0] * 4, "each text has a score of its own, and keeps it"
     forfeits = [verdict(i, j, 1.0, "forfeit") for i, j in combinations(range(2), 2)]
-    assert win_shares(2, forfeits).stderrs.tolist() == [0, 0]
+    assert WinShare().standing(2, forfeits).stderrs.tolist() == [0, 0]
 
 
 def test_one_pair_alone_tells_nothing_of_the_noise():
-    assert np.isnan(win_shares(2, both_orders(0, 1, 1.0)).stderrs).all()
+    assert np.isnan(WinShare().standing(2, both_orders(0, 1, 1.0)).stderrs).all()
     assert math.isnan(ranked([0.0, 1.0], lambda d: float(d > 0)).reliability)
 
 
 def test_a_pair_that_lost_a_verdict_says_nothing():
     judged = [*both_orders(0, 1, 1.0), *both_orders(0, 2, 1.0), *both_orders(1, 2, 1.0)]
-    standing = win_shares(4, [*judged, verdict(0, 3, 1.0), verdict(3, 0, None)])
+    standing = WinShare().standing(4, [*judged, verdict(0, 3, 1.0), verdict(3, 0, None)])
     assert standing.stderrs[:3] == pytest.approx([0, 0, 0])
     assert np.isnan(standing.stderrs[3])
 
@@ -169,7 +171,7 @@ def test_semiorders():
 def test_any_verdicts_have_errors_that_are_numbers_or_unknown(drawn):
     n, ps = drawn
     verdicts = [verdict(i, j, p, "log_odds") for (i, j), p in zip(permutations(range(n), 2), ps, strict=False)]
-    standing = win_shares(n, verdicts)
+    standing = WinShare().standing(n, verdicts)
     assert (np.isfinite(standing.stderrs) | (n == 2)).all()
     assert (standing.stderrs[np.isfinite(standing.stderrs)] >= 0).all()
     assert estimated_reliability(standing.scores, standing.stderrs) <= 1 or n == 2

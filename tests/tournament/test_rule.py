@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from softgrpo.tournament.rating import Bias, rate
+from softgrpo.tournament.bias import Bias
+from softgrpo.tournament.rating import rate
 from softgrpo.tournament.rule import Rule
 from tests.fakes.builders import both_orders, verdict
 

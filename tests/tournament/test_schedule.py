@@ -9,8 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from softgrpo.registry import Registry
+from softgrpo.tournament import SCHEDULES
 from softgrpo.tournament.pairs import joined
-from softgrpo.tournament.schedule import KINDS, Plan, next_round, round_robin, size
+from softgrpo.tournament.schedule import Plan, Schedule, next_round, round_robin, size
 from tests.fakes.builders import verdict
 
 players = st.lists(st.integers(0, 100), unique=True, max_size=17)
@@ -80,7 +82,7 @@ def test_everybody_is_joined_whatever_the_budget(kind, n, more, seed, orders):
     assert len(set(pairs)) == len(pairs) <= min(calls, n * (n - 1))
 
 
-@given(st.sampled_from(KINDS), st.integers(2, 12), st.integers(0, 99))
+@given(st.sampled_from(tuple(SCHEDULES)), st.integers(2, 12), st.integers(0, 99))
 def test_every_kind_is_reproducible_and_names_the_players_it_was_given(kind, n, seed):
     players = [7 * k + 3 for k in range(n)]
     matches = at_once(kind, players, seed=seed)
@@ -123,7 +125,7 @@ def test_a_round_robin_that_is_too_dear_becomes_a_part_of_itself():
     assert at_once("round_robin", range(6), 99) == round_robin(range(6))
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", SCHEDULES)
 def test_nobody_or_one_alone_meets_nobody(kind):
     assert at_once(kind, []) == ()
     assert at_once(kind, [4], 10) == ()
@@ -143,3 +145,34 @@ def test_what_there_is_no_name_for():
         Plan(orders="one")
     with pytest.raises(ValueError, match="unknown orders 'one'; choose from both, balanced"):
         round_robin([0, 1, 2], orders="one")
+
+
+class Ladder(Schedule):
+    """A schedule of one's own: each player meets the next, one meeting a round."""
+
+    @property
+    def own(self):
+        return self.n - 1
+
+    def next_pairs(self, so_far):
+        return [(len(so_far.met), len(so_far.met) + 1)]
+
+
+def test_a_class_and_a_line_make_a_schedule(monkeypatch):
+    monkeypatch.setattr(
+        "softgrpo.tournament.schedule.SCHEDULES", Registry("schedule", {"ladder": f"{__name__}:Ladder"})
+    )
+    plan, players, verdicts = Plan(kind="ladder"), [3, 5, 8], []
+    while matches := next_round(plan, players, verdicts, seed=0):
+        verdicts += [verdict(m.first, m.second, 1.0) for m in matches]
+    assert [(v.match.first, v.match.second) for v in verdicts] == [(3, 5), (5, 8)]
+    assert size(plan, 9) == 8
+    with pytest.raises(ValueError, match="1 calls cannot join 3 texts in one ladder tournament; give 2 or more"):
+        next_round(Plan(kind="ladder", calls=1), players, (), seed=0)
+    with pytest.raises(ValueError, match="unknown schedule 'swiss'; choose from ladder"):
+        Plan(kind="swiss")
+
+
+@pytest.mark.parametrize("kind", SCHEDULES)
+def test_every_schedule_is_there(kind):
+    assert issubclass(SCHEDULES[kind], Schedule)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import pytest
-from runs import flags
 
 from softgrpo.cli import run
 from softgrpo.errors import UserError
 from softgrpo.models import loading
 from softgrpo.records import Sampling
 from tests.conftest import build_tiny
+from tests.training.runs import flags
 
 
 def short(folder, kind):

@@ -7,13 +7,13 @@ import sqlite3
 import time
 
 import pytest
-from runs import PREFILL, flags, start, steady
 
 from softgrpo.cli import run
 from softgrpo.files import read_lines
-from softgrpo.judging.ledger import Ledger
 from softgrpo.model_interface import load_local
-from softgrpo.training import checkpoint
+from softgrpo.run_folder import whole_checkpoints
+from softgrpo.spending.ledger import SqliteLedger
+from tests.training.runs import PREFILL, flags, start, steady
 
 LORA = dict(use_lora=True, num_train_iters=14, learning_rate=0.02, save_total_limit=0)
 
@@ -70,18 +70,18 @@ def test_gone_on_from_a_checkpoint_every_judgement_is_known(whole, tmp_path, tin
     shutil.copytree(whole, folder)
     (folder / "finished").unlink()
     shutil.rmtree(folder / "final")
-    for path in checkpoint.found(folder / "checkpoints"):
+    for path in whole_checkpoints(folder):
         if int(path.name.removeprefix("step-")) > 4:
             shutil.rmtree(path)
     assert run("train", [*flags(folder, tiny_folder, tiny_folder, **LORA), "--resume"]) == 0
-    with Ledger(folder / "verdicts.sqlite") as ledger, Ledger(whole / "verdicts.sqlite") as before:
+    with SqliteLedger(folder / "verdicts.sqlite") as ledger, SqliteLedger(whole / "verdicts.sqlite") as before:
         assert ledger.spent() == before.spent()
     assert steady(folder) == steady(whole)
 
 
 def test_every_folder_of_the_run_is_a_model(whole, tmp_path, tiny_folder, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)  # no relative path may be needed
-    step = checkpoint.found(whole / "checkpoints")[0]
+    step = whole_checkpoints(whole)[0]
     assert run("evaluate", ["--run", str(whole), "--checkpoint", step.name, "--device", "cpu"]) == 0
     assert run("sample", ["--run", str(whole), "--checkpoint", step.name, "--topic", "w1 w2"]) == 0
     assert "--- trained" in capsys.readouterr().out
@@ -97,7 +97,7 @@ def test_every_folder_of_the_run_is_a_model(whole, tmp_path, tiny_folder, capsys
 
 
 def test_the_last_checkpoint_is_the_final_model(whole):
-    last = checkpoint.found(whole / "checkpoints")[-1]
+    last = whole_checkpoints(whole)[-1]
     assert last.name == "step-14"
     read, final = (load_local(str(f), dtype="float32", device="cpu").module for f in (last, whole / "final"))
     for (name, one), (_, other) in zip(read.named_parameters(), final.named_parameters(), strict=True):

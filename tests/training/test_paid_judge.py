@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 
 import pytest
-from runs import flags
 
-from softgrpo import model_interface
 from softgrpo.cli import run
 from softgrpo.files import read_lines
 from tests.fakes.chat_models import read
 from tests.fakes.openai_server import FakeOpenAI
+from tests.training.runs import flags
 
 FORMED = "<reasoning>\nbecause\n</reasoning>\n<answer>\nw1 w2\n</answer>"
 
@@ -31,7 +30,6 @@ def judging(messages):
 
 @pytest.fixture
 def server(monkeypatch):
-    monkeypatch.setattr(model_interface, "_loaded", {})
     with FakeOpenAI(answer=answer) as fake:
         monkeypatch.setenv("OPENAI_API_KEY", fake.key)
         monkeypatch.setenv("OPENAI_BASE_URL", fake.url)

@@ -7,12 +7,13 @@ import signal
 import time
 
 import pytest
-from runs import flags, start, steady
 
 from softgrpo.cli import run
 from softgrpo.files import read_lines
 from softgrpo.reporting.recorder import Recorder
-from softgrpo.training import checkpoint, trainer
+from softgrpo.run_folder import STATE, whole_checkpoints
+from softgrpo.training.loop import Loop
+from tests.training.runs import flags, start, steady
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +65,7 @@ def test_ctrl_c_saves_and_says_how_to_go_on(whole, tmp_path, tiny_folder, tiny_j
     output, _ = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "--resume goes on" in output
-    assert checkpoint.found(folder / "checkpoints")
+    assert whole_checkpoints(folder)
     assert "holds a run with --save_steps 1000" in start([*arguments, "--save_steps", "2", "--resume"]).communicate()[0]
     process = start([*arguments, "--resume"])
     output, _ = process.communicate(timeout=120)
@@ -72,23 +73,23 @@ def test_ctrl_c_saves_and_says_how_to_go_on(whole, tmp_path, tiny_folder, tiny_j
     assert steady(folder) == steady(whole)
 
 
-@pytest.mark.parametrize("moment", ["evaluate", "record", "save"])
+@pytest.mark.parametrize("moment", ["_evaluate", "record", "save"])
 def test_an_interrupt_between_update_and_save_loses_nothing(
     moment, whole, tmp_path, tiny_folder, tiny_judge_folder, monkeypatch, capsys
 ):
     """Ctrl-C while step 8, which has an update, is evaluated, recorded or saved: on resume all of it is there."""
     folder = tmp_path / "run"
     arguments = flags(folder, tiny_folder, tiny_judge_folder, num_train_iters=14)
-    real = getattr(trainer.Trainer, f"_{moment}")
+    real = getattr(Loop, moment)
 
     def interrupted(self):
-        if self.iteration == 8 and not done:
+        if self.state.iteration == 8 and not done:
             done.append(moment)
             raise KeyboardInterrupt
         return real(self)
 
     done: list[str] = []
-    monkeypatch.setattr(trainer.Trainer, f"_{moment}", interrupted)
+    monkeypatch.setattr(Loop, moment, interrupted)
     assert run("train", arguments) == 130
     assert "saved at step 8" in capsys.readouterr().out
     assert run("train", [*arguments, "--resume"]) == 0
@@ -132,7 +133,7 @@ def test_a_checkpoint_that_was_damaged_is_named(tmp_path, capsys, tiny_folder, t
     folder = tmp_path / "run"
     assert run("train", flags(folder, tiny_folder, tiny_judge_folder)) == 0
     _back_to(folder, 6)
-    state = folder / "checkpoints" / "step-6" / checkpoint.STATE
+    state = folder / "checkpoints" / "step-6" / STATE
     state.write_bytes(state.read_bytes()[:1000])
     assert run("train", [*flags(folder, tiny_folder, tiny_judge_folder), "--resume"]) == 2
     assert "step-6 cannot be read" in capsys.readouterr().err
@@ -144,7 +145,7 @@ def _back_to(folder, step):
 
     (folder / "finished").unlink()
     shutil.rmtree(folder / "final")
-    for path in checkpoint.found(folder / "checkpoints"):
+    for path in whole_checkpoints(folder):
         if int(path.name.removeprefix("step-")) > step:
             shutil.rmtree(path)
 

@@ -10,17 +10,16 @@ from collections import Counter
 from contextlib import closing
 
 import pytest
-from runs import flags, start, steady
 
-from softgrpo import model_interface
 from softgrpo.cli import main, run
 from softgrpo.config import TrainConfig
-from softgrpo.estimate import estimate
 from softgrpo.files import read_lines
 from softgrpo.flags import parse, parser_for
-from softgrpo.judging.ledger import Ledger
+from softgrpo.spending.estimate import estimate
+from softgrpo.spending.ledger import SqliteLedger
 from softgrpo.tasks.task import digest
 from tests.fakes.openai_server import FakeOpenAI
+from tests.training.runs import flags, start, steady
 from tests.training.test_paid_judge import answer, judging
 
 ROLES = dict(judge_model_name="gpt-4o", compare_model_name="gpt-4o-mini", num_chains=8)
@@ -35,22 +34,15 @@ def server(monkeypatch):
         yield fake
 
 
-@pytest.fixture(autouse=True)
-def fresh(monkeypatch):
-    """Each run has services of its own, as in a process of its own."""
-    monkeypatch.setattr(model_interface, "_loaded", {})
-
-
 def asked_of_judge(server):
     return sum(judging(seen.body["messages"]) for seen in server.replies_asked)
 
 
-def test_a_budget_stops_the_run_and_a_higher_one_goes_on(server, tmp_path, tiny_folder, capsys, monkeypatch):
+def test_a_budget_stops_the_run_and_a_higher_one_goes_on(server, tmp_path, tiny_folder, capsys):
     whole, folder = tmp_path / "whole", tmp_path / "run"
     assert run("train", flags(whole, tiny_folder, tiny_folder, **ROLES)) == 0
     calls = len(server.replies_asked)
     server.seen.clear()
-    monkeypatch.setattr(model_interface, "_loaded", {})
     limit = calls // 2
     arguments = flags(folder, tiny_folder, tiny_folder, **ROLES)
     assert run("train", [*arguments, "--budget_calls", str(limit)]) == 1
@@ -58,18 +50,14 @@ def test_a_budget_stops_the_run_and_a_higher_one_goes_on(server, tmp_path, tiny_
     output = capsys.readouterr().out
     assert f"--budget_calls {limit} is reached" in output
     assert f"softgrpo train --config {folder}/config.yaml --resume" in output
-    monkeypatch.setattr(model_interface, "_loaded", {})
     assert run("train", [*arguments, "--budget_calls", str(limit), "--resume"]) == 1, "spent is spent"
     assert len(server.replies_asked) <= limit
-    monkeypatch.setattr(model_interface, "_loaded", {})
     assert run("train", [*arguments, "--budget_calls", str(2 * calls), "--resume"]) == 0
     assert len(server.replies_asked) == calls, "no call is paid for twice"
     assert steady(folder) == steady(whole)
 
 
-def resumed(monkeypatch, arguments):
-    """As in a process of its own."""
-    monkeypatch.setattr(model_interface, "_loaded", {})
+def resumed(arguments):
     return run("train", [*arguments, "--resume"])
 
 
@@ -77,24 +65,23 @@ def spent(folder):
     return json.loads((folder / "spending.json").read_text())["calls"]
 
 
-def test_spending_belongs_to_the_folder_whatever_the_ledger(server, tmp_path, tiny_folder, monkeypatch):
+def test_spending_belongs_to_the_folder_whatever_the_ledger(server, tmp_path, tiny_folder):
     folder = tmp_path / "run"
     arguments = [*flags(folder, tiny_folder, tiny_folder, **ROLES), "--budget_calls", "8"]
     assert run("train", arguments) == 1
     assert len(server.replies_asked) == 8
-    assert resumed(monkeypatch, [*arguments, "--ledger", str(tmp_path / "other.sqlite")]) == 1
+    assert resumed([*arguments, "--ledger", str(tmp_path / "other.sqlite")]) == 1
     assert len(server.replies_asked) == 8, "another ledger, the same budget"
     assert spent(folder) == 8
 
 
-def test_spending_moves_with_its_folder(server, tmp_path, tiny_folder, monkeypatch):
+def test_spending_moves_with_its_folder(server, tmp_path, tiny_folder):
     extra = ["--ledger", str(tmp_path / "shared.sqlite"), "--budget_calls", "8"]
     assert run("train", [*flags(tmp_path / "run", tiny_folder, tiny_folder, **ROLES), *extra]) == 1
     (tmp_path / "run").rename(tmp_path / "renamed")
     arguments = [*flags(tmp_path / "renamed", tiny_folder, tiny_folder, **ROLES), *extra]
-    assert resumed(monkeypatch, arguments) == 1
+    assert resumed(arguments) == 1
     assert len(server.replies_asked) == 8
-    monkeypatch.setattr(model_interface, "_loaded", {})
     assert run("train", [*flags(tmp_path / "run", tiny_folder, tiny_folder, **ROLES), *extra]) == 0
     assert len(server.replies_asked) == 8 + spent(tmp_path / "run"), "a new run under an old name has its own budget"
 
@@ -116,7 +103,7 @@ def test_two_runs_at_once_with_one_ledger_keep_a_budget_each(server, tmp_path, t
 
 
 @pytest.mark.parametrize("limit", [0, 1, 7])
-def test_what_the_start_up_check_asks_counts(server, tmp_path, tiny_folder, capsys, monkeypatch, limit):
+def test_what_the_start_up_check_asks_counts(server, tmp_path, tiny_folder, capsys, limit):
     server.lists_models = False  # then each model is asked for a few tokens
     arguments = [*flags(tmp_path / "run", tiny_folder, tiny_folder, **ROLES), "--budget_calls", str(limit)]
     assert run("train", arguments) == (2 if limit < 2 else 1)
@@ -124,7 +111,7 @@ def test_what_the_start_up_check_asks_counts(server, tmp_path, tiny_folder, caps
     assert f"--budget_calls {limit} is reached" in (said.err if limit < 2 else said.out)
     assert said.err.count("\n") <= 1
     assert len(server.replies_asked) == limit
-    assert resumed(monkeypatch, arguments) == 2
+    assert resumed(arguments) == 2
     assert len(server.replies_asked) == limit
 
 
@@ -135,7 +122,7 @@ def test_a_service_with_two_roles_has_one_budget(server, tmp_path, tiny_folder, 
     assert len(server.replies_asked) == spent(tmp_path / "run") == 7
 
 
-def test_a_kill_forgets_no_attempt_that_was_sent(server, tmp_path, tiny_folder, monkeypatch):
+def test_a_kill_forgets_no_attempt_that_was_sent(server, tmp_path, tiny_folder):
     folder, release = tmp_path / "run", threading.Event()
     server.answer = lambda messages: answer(messages) if not judging(messages) or release.wait(60) else ""
     arguments = [*flags(folder, tiny_folder, tiny_folder, **ROLES), "--budget_calls", "8"]
@@ -147,7 +134,7 @@ def test_a_kill_forgets_no_attempt_that_was_sent(server, tmp_path, tiny_folder, 
     sent = len(server.replies_asked)
     assert sent == spent(folder) > 4, "what was under way counts"
     release.set()
-    assert resumed(monkeypatch, arguments) == 1
+    assert resumed(arguments) == 1
     assert len(server.replies_asked) == spent(folder) == 8
 
 
@@ -160,7 +147,7 @@ def as_an_earlier_version(folder, ledger, name):
 
 
 @pytest.mark.parametrize("shared", [False, True])
-def test_a_run_of_an_earlier_version_goes_on_from_its_note(server, tmp_path, tiny_folder, monkeypatch, shared):
+def test_a_run_of_an_earlier_version_goes_on_from_its_note(server, tmp_path, tiny_folder, shared):
     folder = tmp_path / "run"
     arguments = [*flags(folder, tiny_folder, tiny_folder, **ROLES), "--budget_calls", "8"]
     arguments += ["--ledger", str(tmp_path / "shared.sqlite")] * shared
@@ -169,21 +156,21 @@ def test_a_run_of_an_earlier_version_goes_on_from_its_note(server, tmp_path, tin
     ledger = tmp_path / "shared.sqlite" if shared else folder / "verdicts.sqlite"
     as_an_earlier_version(folder, ledger, name)
     other = ["--ledger", str(tmp_path / "other.sqlite")]
-    assert resumed(monkeypatch, [*arguments, *other]) == 1
+    assert resumed([*arguments, *other]) == 1
     assert len(server.replies_asked) == 8, "also with another ledger"
-    assert resumed(monkeypatch, [*arguments, *other, "--budget_calls", "9"]) == 1
+    assert resumed([*arguments, *other, "--budget_calls", "9"]) == 1
     assert len(server.replies_asked) == spent(folder) == 9
-    assert resumed(monkeypatch, [*arguments, "--budget_calls", "9"]) == 1
+    assert resumed([*arguments, "--budget_calls", "9"]) == 1
     assert len(server.replies_asked) == 9, "the file holds, whatever the note says"
 
 
-def test_spending_that_cannot_be_read_is_never_nothing(server, tmp_path, tiny_folder, capsys, monkeypatch):
+def test_spending_that_cannot_be_read_is_never_nothing(server, tmp_path, tiny_folder, capsys):
     folder = tmp_path / "run"
     arguments = [*flags(folder, tiny_folder, tiny_folder, **ROLES), "--budget_calls", "8"]
     assert run("train", arguments) == 1
     (folder / "spending.json").write_text("{}")
     capsys.readouterr()
-    assert resumed(monkeypatch, arguments) == 2
+    assert resumed(arguments) == 2
     error = capsys.readouterr().err
     assert error.startswith(f"softgrpo: {folder}/spending.json: does not say what the run has spent")
     assert error.count("\n") == 1
@@ -206,16 +193,15 @@ def test_an_evaluation_is_not_the_runs_spending(server, tmp_path, tiny_folder):
     assert (folder / "spending.json").read_bytes() == before
 
 
-def test_another_run_of_the_same_kind_asks_nothing_again(server, tmp_path, tiny_folder, monkeypatch):
+def test_another_run_of_the_same_kind_asks_nothing_again(server, tmp_path, tiny_folder):
     ledger = tmp_path / "shared.sqlite"
     for name in ("one", "two"):
-        monkeypatch.setattr(model_interface, "_loaded", {})
         assert run("train", [*flags(tmp_path / name, tiny_folder, tiny_folder, **ROLES), "--ledger", str(ledger)]) == 0
         if name == "one":
             first = asked_of_judge(server)
     assert asked_of_judge(server) == first > 0
     assert steady(tmp_path / "one") == steady(tmp_path / "two")
-    with Ledger(ledger) as kept:
+    with SqliteLedger(ledger) as kept:
         assert sum(bill.judgements for bill in kept.spent().values()) >= first
 
 

@@ -1,0 +1,15 @@
+"""The small model that comes along, as a judge without a key or a network."""
+
+from __future__ import annotations
+
+from softgrpo.registry import Registry
+
+PARTS = Registry(
+    "part of the embedded judge",
+    {
+        "": "softgrpo.judges.embedded.judge:EmbeddedScorer",
+        "likelihood": "softgrpo.judges.embedded.judge:LikelihoodScorer",
+        "convincing": "softgrpo.judges.embedded.judge:ConvincingScorer",
+    },
+)
+"""what scores a text, by what follows `embedded:` in a name"""
