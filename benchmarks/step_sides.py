@@ -21,6 +21,7 @@ TRL_SIDES = {
     "trl_bf16": dict(dtype="bfloat16", attention="sdpa"),
     "trl_bf16_eager": dict(dtype="bfloat16", attention="eager"),
     "trl_autocast": dict(dtype="float32", attention="sdpa"),
+    "trl_float32": dict(dtype="float32", attention="sdpa"),  # where the processor has no bfloat16 products
 }
 
 

@@ -2,15 +2,15 @@
 
 Writes `step_speed.json` beside itself. This project's step (sample, free reward, update) and that of TRL's
 `GRPOTrainer` in turn, each in a process of its own, with the packaged small model, the same prompts, group size and
-lengths; TRL in each of its settings, the fastest of which counts. `--before CHECKOUT` adds the step of another state of
-this project, in turn with the others. On all sides freed memory stays with the process.
-First both compute the gradient of one batch in float32. Then how each grows with the group and with the prompt. TRL is
-an extra: `pip install -e .[benchmarks]`, or `--trl_python` names an interpreter that has it.
+lengths; TRL in each of its settings, the fastest of which counts. `--before CHECKOUT` adds the step of another state
+of this project, in turn with the others. On all sides freed memory stays with the process. First both compute the
+gradient of one batch in float32. Then how each grows with the group and with the prompt. TRL is an extra: `pip install
+-e .[benchmarks]`, or `--trl_python` names an interpreter that has it.
 
-The floor counts, at the measured rates of the bfloat16 product and of copying: for each token step of sampling the
-longer of its operations and its bytes (all weights, the prompts' keys once a group, each row's own); for learning 6
-operations per weight and token, each prompt once; for the optimizer 30 bytes per weight (gradient, two moments and
-the weight in float32, read and written, and the bfloat16 copy).
+The floor counts, at the measured rates of the model's product (bfloat16 where the processor has it) and of copying:
+for each token step of sampling the longer of its operations and its bytes (all weights, the prompts' keys once a
+group, each row's own); for learning 6 operations per weight and token, each prompt once; for the optimizer 30 bytes
+per weight (gradient, two moments and the weight in float32, read and written, and the bfloat16 copy).
 """
 
 from __future__ import annotations
@@ -58,17 +58,18 @@ def floor(args: argparse.Namespace, module: Any) -> dict[str, float]:
     """Seconds that the hardware needs at least."""
     import torch
 
-    rate, bandwidth = _product_rate(torch), _copy_rate(torch)
+    size = module.dtype.itemsize
+    rate, bandwidth = _product_rate(torch, module.dtype), _copy_rate(torch)
     config = module.config
     total = sum(p.numel() for p in module.parameters())
     head = config.vocab_size * config.hidden_size
     body = total - head  # the head shares the embedding's weights
-    per_token = 2 * config.num_hidden_layers * config.num_key_value_heads * config.head_dim * 2  # bytes of keys, values
+    per_token = 2 * config.num_hidden_layers * config.num_key_value_heads * config.head_dim * size  # keys, values
     rows, prompt_tokens = args.group * args.prompts, args.prompts * args.length
     sampling = 2 * body * prompt_tokens / rate
     for t in range(args.tokens):
         own, shared = rows * t * per_token, prompt_tokens * per_token
-        sampling += max(2 * total * rows / rate, (2 * total + own + shared) / bandwidth)
+        sampling += max(2 * total * rows / rate, (size * total + own + shared) / bandwidth)
     trained = rows * args.tokens
     learning = (6 * body * (prompt_tokens + trained) + 6 * head * trained) / rate
     optimizer = 30 * total / bandwidth
@@ -81,11 +82,11 @@ def floor(args: argparse.Namespace, module: Any) -> dict[str, float]:
     }
 
 
-def _product_rate(torch: Any) -> float:
-    """Operations a second of the best of some bfloat16 products of the model's shapes."""
+def _product_rate(torch: Any, dtype: Any) -> float:
+    """Operations a second of the best of some products of the model's shapes, in its precision."""
     best = 0.0
     for m, k, n in ((1024, 576, 1536), (512, 576, 1536), (1024, 1536, 576)):
-        a, b = torch.randn(m, k).bfloat16(), torch.randn(n, k).bfloat16()
+        a, b = torch.randn(m, k).to(dtype), torch.randn(n, k).to(dtype)
         best = max(best, 2 * m * k * n / _shortest(lambda a=a, b=b: torch.nn.functional.linear(a, b)))
     return best
 

@@ -37,12 +37,14 @@ def commands():
 def written(tmp_path, monkeypatch):
     """The files that the page tells to write, in a folder of their own."""
     monkeypatch.chdir(tmp_path)
-    task, reward = blocks("yaml")
+    task, chats, reward = blocks("yaml")
     code = blocks("python")
     (tmp_path / "taglines.yaml").write_text(task)
     (tmp_path / "my_rewards.py").write_text(code[0])
     (tmp_path / "my_task.py").write_text(code[1])
     (tmp_path / "with_reward.yaml").write_text(task + reward)
+    (tmp_path / "replies.yaml").write_text(chats)
+    (tmp_path / "chats.jsonl").write_text("".join(blocks("json")))
     (tmp_path / "my_products.txt").write_text("a teapot for one\nw1 w2\n")
     (tmp_path / "configs").symlink_to(ROOT / "configs")
     return tmp_path
@@ -89,6 +91,40 @@ def test_the_variants_with_code_train_as_printed(written, tiny_folder, name):
         assert parts["brevity"] == -len(completion["text"].split()) / 100
         assert completion["reward"] == pytest.approx(sum(weights[name] * parts[name] for name in parts))
     assert "brevity_mean" in read_lines(folder / "output" / "taglines" / "metrics.jsonl")[0]
+
+
+def test_the_task_of_chats_trains_as_printed(written, tiny_folder, capsys):
+    """Whole replies are judged: no form, no rewards of it, no opening."""
+    task = load_task("replies.yaml")
+    assert (len(task.train), len(task.test)) == (6, 2)
+    argv = shrunk(next(c for c in commands() if "replies.yaml" in c), tiny_folder)
+    assert run("train", [*argv, "--prefill", "", "--num_train_iters", "6"]) == 0
+    out = written / "output" / "replies"
+    groups = [read_lines(path)[0] for path in sorted((out / "groups").iterdir())]
+    chats = [g["messages"] for g in groups]
+    assert {chat[0]["content"] for chat in chats} == {"You are kind, plain and brief."}
+    assert task.prompt(task.test[0]).messages[0]["content"] == "You are a gardener."
+    assert {tuple(m["role"] for m in chat) for chat in chats} == {
+        ("system", "user"),
+        ("system", "user", "assistant", "user"),
+    }
+    assert {n for g in groups for c in g["completions"] for n in c["reward_parts"]} == {"answer"}
+    assert all(c["reward"] == c["reward_parts"]["answer"] for g in groups for c in g["completions"])
+    recorded = json.loads((out / "task.json").read_text())
+    assert (recorded["format"], recorded["weights"]) == (None, {"answer": 1.0})
+    assert not any("format" in name or "tag" in name for line in read_lines(out / "metrics.jsonl") for name in line)
+    evaluation = json.loads(next((out / "evaluations").glob("step_000006.*.json")).read_text())
+    assert (evaluation["format_adherence"], evaluation["n_forfeits"]) == (None, 0)
+    assert "beside format rewards" not in (out / "final" / "README.md").read_text()
+    assert "with nothing added" in (out / "final" / "README.md").read_text()
+    assert (out / "report.html").exists()
+    assert "format" not in capsys.readouterr().out
+    assert run("sample", ["--run", "output/replies", "What helps?"]) == 0
+    assert capsys.readouterr().out.count("--- trained") == 1
+    assert run("evaluate", ["--run", "output/replies", "--prompts", "chats.jsonl"]) == 0
+    assert list((out / "evaluations" / "chats").glob("step_000006.*.json"))
+    assert run("rescore", ["--run", "output/replies"]) == 0
+    assert "largest change of a reward           0.0000" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("argv", commands(), ids=" ".join)

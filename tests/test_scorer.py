@@ -275,6 +275,22 @@ def test_a_judge_of_its_own_kind_is_asked_by_one_at_a_time():
     assert max(most) == 1
 
 
+def test_a_local_model_judges_for_several_at_once_as_for_one_after_the_other(tiny_judge_folder):
+    """Two scorers on one model, two calls of each under way: the model gives them turns."""
+    options = {"judge": str(tiny_judge_folder), "models": ModelPool(dtype="float32", device="cpu")}
+    texts = ["w1 w2", "w3", "w4 w5 w6"]
+    one, other = free(**options), Scorer(criteria="The longer one.", **options)
+    assert one.evaluator.judge.model is other.evaluator.judge.model
+    asked = [(scorer, question) for scorer in (one, other) for question in ("w7", "w8 w9")]
+    alone = [scorer.score(question, texts).rewards.tolist() for scorer, question in asked]
+
+    async def scores():
+        return await asyncio.gather(*(scorer.score_async(question, texts) for scorer, question in asked * 5))
+
+    assert [scored.rewards.tolist() for scored in asyncio.run(scores())] == alone * 5
+    assert np.isfinite(alone).all()
+
+
 def test_what_overlaps_learns_as_one_after_the_other():
     def judge(prompt, first, second):
         time.sleep(0.0005)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from softgrpo.cli import main, run
-from softgrpo.evaluation.rescore import rescored
+from softgrpo.evaluation.rescore import recorded_task, rescored
 from softgrpo.evaluator import FAILED, Evaluator
 from softgrpo.files import read_lines, write_json, write_lines
 from softgrpo.grpo.training_group import to_training_group
@@ -82,6 +82,15 @@ def written(folder, steps, evaluator, ties=()):
         "weights": evaluator.weights | {"reasoning": 0.5},
     }
     write_json(folder / "task.json", record)
+
+
+@pytest.mark.parametrize("form", [None, "reasoning_answer"])
+def test_the_form_is_the_recorded_one_or_follows_from_the_parts(form):
+    kept = {"evaluator": {"name": "t"}, "objectives": {"answer": "c"}}
+    parts = {"answer": 1.0} if form is None else {"answer": 1.0, "tag_count": 0.5}
+    lines = [{"completions": [{"reward_parts": parts}]}]
+    assert recorded_task(kept, lines, {}).format == form, "a run of an earlier version"
+    assert recorded_task(kept | {"format": form}, [], {}).format == form
 
 
 @pytest.mark.parametrize("form", [None, "reasoning_answer"])

@@ -14,6 +14,7 @@ from softgrpo.config import ReportConfig, TrainConfig
 from softgrpo.errors import UserError
 from softgrpo.evaluation import head_to_head
 from softgrpo.evaluator import Evaluator
+from softgrpo.reporting.model_card import card
 from softgrpo.reporting.recorder import read_evaluations
 from softgrpo.reporting.report import report, samples, write_report
 from tests.fakes.builders import completion, reply, task
@@ -165,3 +166,34 @@ def test_report_says_what_it_wrote_or_that_there_is_no_run(tmp_path, capsys):
     folder = run_folder(tmp_path / "run", metrics=False)
     assert report(ReportConfig(run=str(folder))) == 0
     assert capsys.readouterr().out == f"wrote {folder}/report.html\n"
+
+
+def test_a_run_without_a_form_has_no_figures_of_one(tmp_path):
+    """Its metrics hold no format rewards, its evaluations no share that kept a form."""
+    folder = run_folder(tmp_path / "run", answers=["a", "b"])
+    lines = files.read_lines(folder / "metrics.jsonl")
+    files.write_lines(folder / "metrics.jsonl", [{k: v for k, v in m.items() if "format" not in k} for m in lines])
+    for path in (folder / "evaluations").glob("step_*.json"):
+        files.write_json(path, json.loads(path.read_text()) | {"format_adherence": None})
+    assert len(write_report(folder)) == 3
+    assert "<td>–</td>" in (folder / "report.html").read_text(encoding="utf-8")
+    files.write_lines(folder / "metrics.jsonl", [{"step": 1, "peak_rss": 1}])
+    assert len(write_report(folder)) == 3, "nothing to draw"
+
+
+@pytest.mark.parametrize(
+    ("recorded", "opened", "rewards"),
+    [
+        (None, "opened by `<reasoning>`", "`embedded`, beside format rewards."),
+        ({"format": "reasoning_answer"}, "opened by `<reasoning>`", "`embedded`, beside format rewards."),
+        ({"format": None}, "with nothing added", "`embedded`."),
+    ],
+)
+def test_the_card_tells_the_form_that_was_asked_for(tmp_path, recorded, opened, rewards):
+    config = TrainConfig(model_name="embedded", judge_model_name="embedded")
+    folder = run_folder(tmp_path / "run", config=config)
+    if recorded:
+        files.write_json(folder / "task.json", {"dataset": {"name": "t", **recorded}, **recorded})
+    text = " ".join(card(folder, config).split())
+    assert opened in text
+    assert f"judged by {rewards}" in text
