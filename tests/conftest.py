@@ -8,8 +8,12 @@ import zlib
 from pathlib import Path
 
 import pytest
-import torch
-from hypothesis import settings
+
+from softgrpo.threads import settle
+
+settle(0, "sleep")  # as the commands do, before torch is there: two processes at once then cost two, not six times
+import torch  # noqa: E402
+from hypothesis import settings  # noqa: E402
 
 settings.register_profile("softgrpo", print_blob=True)
 settings.load_profile("softgrpo")

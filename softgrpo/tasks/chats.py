@@ -122,7 +122,12 @@ def chat_question(row: Mapping[str, Any] | str, where: str) -> Question:
         raise UserError(
             f"{where}: {column} {show(row[column])} is one text; give a list of messages, or call it prompt"
         )
-    messages = [_sound(m, f"{where}: {column!r}: message {i}") for i, m in enumerate(chat_in(row, column, where), 1)]
+    numbered = [
+        (i, m)
+        for i, m in enumerate(chat_in(row, column, where), 1)
+        if m["content"].strip() or m["role"] not in INSTRUCTIONS  # data sets hold many a system turn that says nothing
+    ]
+    messages = [_sound(m, f"{where}: {column!r}: message {i}") for i, m in numbered]
     if not messages or messages[-1]["role"] != "user":
         last = f"is of the {messages[-1]['role']}" if messages else "is missing"
         raise UserError(f"{where}: {column!r}: the last turn {last}; a chat ends with what the user asks")

@@ -82,6 +82,13 @@ def test_a_form_is_asked_for_whatever_the_chats_own_system_turn():
     assert [role for role, _ in with_own] == ["system", "user"]
 
 
+def test_a_system_turn_that_says_nothing_is_none():
+    task = of({"messages": [{**BRIEF, "content": " "}, WHY]})
+    assert said(task, task.train[0]) == [("system", "You help."), ("user", "Why?")]
+    with pytest.raises(UserError, match="message 3 is empty"):
+        of({"messages": [{**BRIEF, "content": ""}, HI, {**YES, "content": None}, WHY]})
+
+
 def test_without_a_system_text_there_is_no_system_turn():
     task = of({"messages": [BRIEF, WHY]}, "How?", system=None)
     assert [said(task, q) for q in task.train] == [[("system", "Be brief."), ("user", "Why?")], [("user", "How?")]]
