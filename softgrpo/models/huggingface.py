@@ -8,7 +8,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -27,23 +27,6 @@ SHARED_TOKENS_AT_ONCE = 8192
 """of prompts that share their beginnings in one forward pass"""
 
 
-class Once:
-    """A `cached_property` that is found in the model's turn, and by no other lock: two locks taken in two orders would
-    let threads wait for each other."""
-
-    def __init__(self, find: Callable[[Any], Any]) -> None:
-        self.find = find
-        self.__doc__ = find.__doc__
-
-    def __get__(self, model: Any, owner: type | None = None) -> Any:
-        if model is None:
-            return self
-        with model.turn:
-            if self.find.__name__ not in model.__dict__:
-                model.__dict__[self.find.__name__] = self.find(model)
-            return model.__dict__[self.find.__name__]
-
-
 class HuggingFaceModel:
     """A `transformers` model and its tokenizer behind the project's interface.
 
@@ -58,6 +41,7 @@ class HuggingFaceModel:
         self.module = module
         self.tokenizer = tokenizer
         self.turn = turn or threading.RLock()
+        self._capabilities: Capabilities | None = None
         """for one thread at a time: attention is chosen by a name in the module's settings"""
 
     @classmethod
@@ -114,9 +98,19 @@ class HuggingFaceModel:
         with self.turn:
             return encode_chat(self.tokenizer, chat, prefill)
 
-    @Once
+    @property
     def capabilities(self) -> Capabilities:
-        """What the model lets be done faster, found out once."""
+        """What the model lets be done faster, found out once; who sets it holds the model to less."""
+        with self.turn:
+            if self._capabilities is None:
+                self._capabilities = self._measured()
+            return self._capabilities
+
+    @capabilities.setter
+    def capabilities(self, found: Capabilities) -> None:
+        self._capabilities = found
+
+    def _measured(self) -> Capabilities:
         return measured(self.module)
 
     def generate(self, chats: Sequence[Sequence[Message]], sampling: Sampling) -> list[list[Completion]]:

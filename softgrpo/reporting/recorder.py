@@ -95,6 +95,8 @@ class Recorder:
         if self.metrics.exists():
             files.write_lines(self.metrics, [m for m in files.read_lines(self.metrics) if m["step"] <= step])
         for folder in ("groups", "evaluations"):
+            for unfinished in (self.folder / folder).glob(".step_*"):  # a kill came while it was written aside
+                unfinished.unlink()
             for path in (self.folder / folder).glob("step_*"):
                 if int(path.name.split(".")[0].removeprefix("step_")) > step:
                     path.unlink()

@@ -47,7 +47,7 @@ def test_batches_do_not_change_the_answers(tiny, monkeypatch, found):
     chats = [[{"role": "user", "content": f"w{i} " * (i + 1)}] for i in range(5)]
     likely = tiny.generate(chats, Sampling(n=2, max_tokens=6, temperature=0))
     monkeypatch.setitem(sampler.ROWS_AT_ONCE, "cpu", 4)
-    tiny.__dict__["capabilities"] = found
+    tiny.capabilities = found
     assert [[c.text for c in row] for row in likely] == [
         [c.text for c in row] for row in tiny.generate(chats, Sampling(n=2, max_tokens=6, temperature=0))
     ]
@@ -77,7 +77,7 @@ def test_a_chat_that_leaves_no_room_is_refused_before_anything_is_sampled(tiny):
 
 @pytest.mark.parametrize("found", [Capabilities(tree_attention=True), Capabilities(tree_mask=True), Capabilities()])
 def test_label_logprobs_equal_one_forward_pass_each(tiny, found):
-    tiny.__dict__["capabilities"] = found
+    tiny.capabilities = found
     chats = [[{"role": "user", "content": "w1 " * k}] for k in (1, 7, 3, 7)]
     found = tiny.label_logprobs(chats, ("A", "B"))
     for chat, row in zip(chats, found, strict=True):

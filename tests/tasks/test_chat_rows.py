@@ -86,7 +86,7 @@ def test_a_system_turn_that_says_nothing_is_none():
     task = of({"messages": [{**BRIEF, "content": " "}, WHY]})
     assert said(task, task.train[0]) == [("system", "You help."), ("user", "Why?")]
     with pytest.raises(UserError, match="message 3 is empty"):
-        of({"messages": [{**BRIEF, "content": ""}, HI, {**YES, "content": None}, WHY]})
+        of({"messages": [{**BRIEF, "content": ""}, HI, {**YES, "content": " "}, WHY]})
 
 
 def test_without_a_system_text_there_is_no_system_turn():

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from softgrpo.models import names
-from softgrpo.models.huggingface import HuggingFaceModel, Once
+from softgrpo.models.huggingface import HuggingFaceModel
 from softgrpo.models.local.capabilities import Capabilities, measured
 from softgrpo.records import Completion, Message, Sampling
 
@@ -53,9 +53,7 @@ class Policy(HuggingFaceModel):
                 self.module.base_model.disable_adapter_layers()
                 self._is_active = False
 
-    @Once
-    def capabilities(self) -> Capabilities:
-        """With the adapter on, if there is one."""
+    def _measured(self) -> Capabilities:
         with self.active():
             return measured(self.module)
 

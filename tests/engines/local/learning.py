@@ -106,7 +106,7 @@ def learner_for(
     """A learner of whole weights, in the way that is found or asked for."""
     policy = Policy("tiny", module, tokenizer)
     if capabilities is not None:
-        policy.__dict__["capabilities"] = capabilities
+        policy.capabilities = capabilities
     return Learner(policy, Reference(reference, policy.capabilities), LearnerSettings(**(SETTINGS | settings)))
 
 

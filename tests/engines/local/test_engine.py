@@ -120,7 +120,7 @@ def test_it_keeps_the_protocol(tiny_folder):
 )
 def test_what_it_can_do_is_what_the_model_lets_it(tiny_folder, found, said):
     engine = engine_for(tiny_folder)
-    engine.policy.__dict__["capabilities"] = found
+    engine.policy.capabilities = found
     assert engine.capabilities == said
 
 
@@ -129,7 +129,7 @@ def test_what_it_can_do_is_what_the_model_lets_it(tiny_folder, found, said):
 def test_a_stream_gives_whole_groups_of_what_is_generated(tiny_folder, kind, way):
     """With the prompt as the policy saw it, prefill included, each with its place, as they are finished."""
     engine = engine_for(tiny_folder, kind)
-    engine.policy.__dict__["capabilities"] = WAYS[way]
+    engine.policy.capabilities = WAYS[way]
     engine.policy.module.generation_config.eos_token_id = [1, *range(20, 36)]
     prompts = prompts_for(5)
     streamed = list(engine.stream(prompts, SAMPLING))
@@ -149,7 +149,7 @@ def test_a_stream_gives_whole_groups_of_what_is_generated(tiny_folder, kind, way
 @pytest.mark.parametrize("way", ["attention", "mask", "padded"])
 def test_log_probabilities_are_those_recorded_at_sampling(tiny_folder, kind, way):
     engine = engine_for(tiny_folder, kind, micro_batch_tokens=64)
-    engine.policy.__dict__["capabilities"] = engine.learner.capabilities = WAYS[way]
+    engine.policy.capabilities = engine.learner.capabilities = WAYS[way]
     groups = in_order(engine)
     for group, found in zip(groups, engine.logprobs(groups), strict=True):
         for completion, values in zip(group.completions, found, strict=True):
