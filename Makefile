@@ -36,10 +36,10 @@ test: install
 	$(PY) -m pytest
 
 test-pure: install
-	$(PY) -m pytest -m "pure and not long"
+	$(PY) -m pytest -m pure tests
 
 test-runs: install
-	$(PY) -m pytest -m "runs and not long"
+	$(PY) -m pytest -m "runs and not long" tests
 
 # Of what a page of this project promises, the oldest: requirements-oldest.txt, in an environment of its own.
 test-oldest: $(OLDEST)/.installed

@@ -151,7 +151,7 @@ def ways_to_learn(side: Side) -> dict[str, Any]:
     return {
         name: {
             "mean_difference": float((logprobs - truth).abs().mean()),
-            "gradient_cosine": float(torch.nn.functional.cosine_similarity(gradient, truth_gradient, dim=0)),
+            "gradient_difference": float((gradient - truth_gradient).norm() / truth_gradient.norm()),
             "seconds": seconds,
         }
         for name, (logprobs, gradient, seconds) in found.items()

@@ -246,7 +246,7 @@ def main() -> None:
     record["main"] = compare(args, ["ours", *earlier, *trl], args.rounds)
     print_table(record["main"])
     write(record | about(args, "step_speed.py"))
-    if not args.quick:
+    if not args.quick and args.growth_rounds:
         grow(args)
 
 

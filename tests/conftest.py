@@ -19,13 +19,17 @@ settings.register_profile("softgrpo", print_blob=True)
 settings.load_profile("softgrpo")
 SEED = int(os.environ.get("SOFTGRPO_TEST_SEED") or random.SystemRandom().getrandbits(31))
 PURE = (
-    *("tournament", "rewards", "grpo", "tasks", "spending/test_budget", "spending/test_estimate"),
+    *("tournament", "rewards", "grpo", "tasks", "evaluation/test_win_rate", "judges/test_callable"),
     *("judges/chat/test_prompt", "judges/chat/test_sanitize", "judges/chat/test_parse", "judges/chat/test_keys"),
     *("judges/chat/test_elicitation", "judges/embedded/test_guards", "judges/embedded/test_stems"),
-    *("judges/test_callable", "judges/test_text_scores", "evaluation/test_win_rate", "auditing/test_examine"),
-    *("test_config", "test_flags", "test_files", "test_registry", "test_streams", "test_evaluator"),
+    *("judges/test_text_scores", "test_config", "test_flags", "test_files", "test_registry", "test_streams"),
     *("training/test_run_state", "training/test_session", "reporting/test_measure", "reporting/test_recorder"),
 )
+LONGER = (
+    *("tournament/test_noise", "tournament/test_win_share", "tasks/test_from_yaml", "tasks/test_chat_rows"),
+    *("tournament/test_bradley_terry", "grpo/test_tree", "grpo/test_loss"),
+)
+"""simulations and fuzz, which are pure but take their time"""
 RUNS = ("training", "rollout", "evaluation/test_evaluate", "test_embedded_run", "test_docs", "test_cli", "test_threads")
 """the tiers: arithmetic and parsing; whole runs and processes; what is in neither is between them"""
 
@@ -35,15 +39,26 @@ def pytest_report_header() -> str:
     return f"random tests: SOFTGRPO_TEST_SEED={SEED} repeats them"
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Each test's tier follows from where it lies."""
+def tier_of(path: Path) -> str:
+    """Of a test file: it follows from where it lies."""
     here = Path(__file__).parent
+    name = path.relative_to(here).as_posix() if path.is_relative_to(here) else ""
+    tiers = {"longer": LONGER, "pure": PURE, "runs": RUNS}
+    matches = lambda places: any(name.startswith((f"{place}/", f"{place}.py")) for place in places)  # noqa: E731
+    return next((tier for tier, places in tiers.items() if matches(places)), "")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark each test with its tier."""
     for item in items:
-        name = item.path.relative_to(here).as_posix() if item.path.is_relative_to(here) else ""
-        for tier, places in (("pure", PURE), ("runs", RUNS)):
-            if any(name.startswith((f"{place}/", f"{place}.py")) for place in places):
-                item.add_marker(tier)
-                break
+        if tier := tier_of(item.path):
+            item.add_marker(tier)
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Where only a tier is asked for, other files are not even read."""
+    asked = config.getoption("markexpr")
+    return True if asked == "pure" and collection_path.suffix == ".py" and tier_of(collection_path) != asked else None
 
 
 @pytest.fixture(autouse=True)

@@ -9,7 +9,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 
-@pytest.mark.parametrize("name", ["step", "growth", "fast_paths", "judging", "memory", "overlap", "threads"])
+@pytest.mark.parametrize("name", ["step", "fast_paths", "judging", "memory", "overlap", "threads"])
 def test_the_page_on_speed_tells_what_was_recorded(name, monkeypatch):
     monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
     import speed_tables

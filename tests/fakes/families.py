@@ -37,6 +37,7 @@ LATENT = dict(
 )
 SHARED = Capabilities(tree_attention=True, tree_mask=True, plain_head=True)
 SHARED_WHOLE = Capabilities(tree_attention=True, tree_mask=True, plain_head=False)
+MASKED = Capabilities(tree_mask=True, plain_head=True)
 APART = Capabilities(plain_head=True)
 PLAIN = Capabilities()
 
@@ -52,7 +53,8 @@ FAMILIES: dict[str, tuple[str, dict[str, Any], Capabilities]] = {
     "Qwen2": ("Qwen2", {}, SHARED),
     "Qwen3": ("Qwen3", {}, SHARED),
     "Gemma": ("Gemma", {}, SHARED),
-    "GPT-2": ("GPT2", GPT2, SHARED),
+    # the oldest `transformers` that is promised hands its attention no arguments of others
+    "GPT-2": ("GPT2", GPT2, MASKED if transformers.__version__.startswith("5.0.") else SHARED),
     "Granite": ("Granite", dict(residual_multiplier=0.3, logits_scaling=3.0), SHARED_WHOLE),
     "Phi": ("Phi", {}, SHARED_WHOLE),
     # windows, caps, sinks, other positions, latent keys

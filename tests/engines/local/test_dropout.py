@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import copy
+import inspect
 
 import pytest
 import torch
 import transformers
+from transformers.models.opt import modeling_opt
 
 from softgrpo.engines.local import policy as policies
 from softgrpo.engines.local.dropout import only_the_adapters
@@ -100,7 +102,9 @@ def test_the_adapters_own_dropout_drops_and_the_same_twice(tiny, family, checkpo
     make = lambda **options: learner(family, tiny.tokenizer, lora=True, **options)  # noqa: E731
     _, without = gradients(make(checkpointing=checkpointing), training_groups)
     kl, dropped = gradients(make(checkpointing=checkpointing, lora_dropout=0.5), training_groups)
-    _, kept = gradients(make(checkpointing=False, lora_dropout=0.5), training_groups)
+    # a decoder that draws for whole layers while it trains has another stream when its layers are computed again
+    draws = family == "OPT" and "torch.rand(" in inspect.getsource(modeling_opt.OPTDecoder.forward)
+    _, kept = gradients(make(checkpointing=checkpointing and draws, lora_dropout=0.5), training_groups)
     _, another = gradients(make(checkpointing=checkpointing, lora_dropout=0.5), training_groups, seed=2)
     assert kl == pytest.approx(0, abs=1e-6), "a fresh adapter adds nothing, and the reference drops nothing"
     assert furthest(dropped, kept) < 1e-4
