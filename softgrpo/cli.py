@@ -8,7 +8,16 @@ from collections.abc import Sequence
 from typing import Any
 
 from softgrpo import __version__
-from softgrpo.config import AuditConfig, EvaluateConfig, ReportConfig, RescoreConfig, SampleConfig, TrainConfig
+from softgrpo.config import (
+    AuditConfig,
+    EvaluateConfig,
+    RejudgeConfig,
+    ReportConfig,
+    RescoreConfig,
+    SampleConfig,
+    ServeConfig,
+    TrainConfig,
+)
 from softgrpo.errors import UserError
 from softgrpo.flags import parse, parser_for, to_yaml
 from softgrpo.threads import WAITS, settle
@@ -61,7 +70,9 @@ COMMANDS: dict[str, tuple[type, str]] = {
     "report": (ReportConfig, "Draw a run's figures and page from what was recorded."),
     "audit": (AuditConfig, "Is this judge fit to train against?"),
     "rescore": (RescoreConfig, "A recorded run's rewards under another rule, without a call."),
+    "rejudge": (RejudgeConfig, "What a judge failed to answer, of a run or of a ledger, asked again."),
     "estimate": (TrainConfig, "What `train` with the same flags will ask of services, and for how much."),
+    "serve": (ServeConfig, "The rewards of a task or of criteria over HTTP, for trainers that cannot hold a Scorer."),
     "sample": (SampleConfig, "Base against trained, side by side: softgrpo sample --run DIR TOPIC."),
 }
 """each is the module of that name in `commands`, which is imported when it is called"""

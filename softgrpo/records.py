@@ -6,6 +6,7 @@ Shape letters used in this project: `G` completions of a group, `M` matches, `P`
 
 from __future__ import annotations
 
+import copyreg
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -14,6 +15,7 @@ from typing import Any, Protocol, TypedDict
 import numpy as np
 
 NOTHING: Mapping[str, Any] = MappingProxyType({})
+copyreg.pickle(MappingProxyType, lambda proxy: (MappingProxyType, (dict(proxy),)))  # records go to other processes
 FAILED = "failed"
 """finish reason of a completion that an API model did not deliver: there is nothing to judge, and nobody's fault"""
 
@@ -134,6 +136,9 @@ class LedgerEntry:
     """who judged, as the judgement's key means it"""
     seconds: float = 0.0
     """from the call to the answer"""
+    asked: Mapping[str, Any] | None = None
+    """of a judgement that failed: what it takes to ask it again. A ledger may keep it until there is a verdict, and
+    `get` does not give it"""
 
 
 class Ledger(Protocol):

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import math
 import threading
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, nullcontext
 from pathlib import Path
 from typing import Any, Self, cast
 
-from softgrpo.config.judging import JudgingFlags
-from softgrpo.config.players import TASK_ALIASES
 from softgrpo.errors import UserError
 from softgrpo.evaluator import Evaluator, contest_of
 from softgrpo.judges.by_name import check_judge, load_judge
@@ -21,20 +19,19 @@ from softgrpo.judges.local import LogOddsJudge
 from softgrpo.model_interface import ModelPool
 from softgrpo.models import names
 from softgrpo.records import Contest, Group, Judge, Ledger, ScoredGroup
-from softgrpo.rewards.compose import FORMAT_PARTS
+from softgrpo.scoring_task import OWN, scoring_task, weights_for
 from softgrpo.spending.budget import NO_PRICES, Budget, Spent, load_prices
 from softgrpo.spending.ledger import SqliteLedger
 from softgrpo.streams import seed_for
-from softgrpo.tasks import Task, load_task
+from softgrpo.tasks import Task
 from softgrpo.tasks.chats import PromptReader, as_completion
-from softgrpo.tasks.rows import nearest
-from softgrpo.tasks.task import FORMATS, of_criteria, with_format
+from softgrpo.tasks.task import ExtraReward
 from softgrpo.tournament import schedule_and_rating
 from softgrpo.tournament.rule import Rule
 from softgrpo.tournament.schedule import Plan, next_round
 
-OWN = "own"
-"""the format that the task itself asks for"""
+THREADS = 64
+"""groups that `score_async` scores at once"""
 
 
 class Scorer:
@@ -83,6 +80,7 @@ class Scorer:
         criteria: str | None = None,
         judge: str | Judge | Compare = "embedded",
         format: str | None = OWN,
+        rewards: Mapping[str, ExtraReward] | None = None,
         weights: Mapping[str, float] | None = None,
         judge_calls_per_group: int | None = None,
         schedule: str | None = None,
@@ -107,11 +105,13 @@ class Scorer:
         `task` (a name, a `.yaml` or `.py` file, a `Task`) or `criteria`: what makes a completion better. `judge`: a
         name, a `Judge`, or a function of (prompt, first, second) that gives the probability that the first is better.
         `format`: None judges whole replies, without format rewards and objectives over the reasoning; by default the
-        task's own, and None for free criteria. `weights` of reward parts win over the task's and the defaults of
-        `softgrpo train`. `ledger`, `votes` and the budget are for judges by name; what is spent is kept in no file.
+        task's own, and None for free criteria. `rewards`: further ones from code, by name, as functions of (prompt,
+        completion). `weights` of reward parts win over the task's and the defaults of `softgrpo train`. `ledger`,
+        `votes` and the budget are for judges by name; what is spent is kept in no file.
         `models`: a pool to share, which is then somebody else's to close; its own budget and precision hold.
         """
-        self.task = _task(task, criteria, format)
+        self._made_of = {name: value for name, value in locals().items() if name not in ("self", "__class__")}
+        self.task = scoring_task(task, criteria, format, rewards or {})
         self.seed = seed
         self._prompts = PromptReader(self.task)
         named = names.parse(judge) if isinstance(judge, str) else None
@@ -125,7 +125,7 @@ class Scorer:
         budget = Budget(calls=budget_calls, tokens=budget_tokens, usd=budget_usd, prices=known, dashes="")
         if service:
             budget.check(service)
-        weighted = _weights(self.task, weights or {}, judge_is_local=_is_local(judge, named))
+        weighted = weights_for(self.task, weights or {}, judge_is_local=_is_local(judge, named))
         schedule, rating = schedule_and_rating(schedule, rating, calls=judge_calls_per_group)
         try:
             plan = Plan(kind=schedule, orders=orders, calls=judge_calls_per_group)
@@ -152,6 +152,7 @@ class Scorer:
         # ours bear it, a local model by giving turns; of a `Judge` of somebody's own nobody knows
         overlaps = isinstance(judge, str) or isinstance(asked, CallableJudge | ChatJudge | LogOddsJudge)
         self._turn: Any = nullcontext() if overlaps else threading.Lock()
+        self._threads: ThreadPoolExecutor | None = None
 
     def score(self, prompt: Any, completions: Sequence[Any]) -> ScoredGroup:
         """One group: a prompt (what that may be: `PromptReader`) and two or more completions (`as_completion`).
@@ -166,7 +167,9 @@ class Scorer:
 
         What one has learned of the judge's bias when another begins is all by which they touch each other.
         """
-        return await asyncio.to_thread(self.score, prompt, completions)
+        threads = ThreadPoolExecutor(THREADS, "softgrpo-scorer") if self._threads is None else self._threads
+        self._threads = threads
+        return await asyncio.get_running_loop().run_in_executor(threads, self.score, prompt, completions)
 
     def score_groups(
         self, groups: Sequence[tuple[Any, Sequence[Any]]], *, seeds: Sequence[int] | None = None
@@ -198,7 +201,27 @@ class Scorer:
 
     def close(self) -> None:
         """Close what was opened here: connections, and a ledger given by its path."""
+        if self._threads is not None:
+            self._threads.shutdown(wait=False, cancel_futures=True)
         self._opened.close()
+
+    def for_trl(self, *, num_generations: int | None = None, asynchronous: bool = False) -> Any:
+        """The reward function for TRL's `GRPOTrainer`; see `integrations.trl`."""
+        from softgrpo.integrations.trl import AsyncTournamentReward, TournamentReward
+
+        return (AsyncTournamentReward if asynchronous else TournamentReward)(self, num_generations=num_generations)
+
+    def for_slime(self) -> Any:
+        """The function for slime's `--group-rm --custom-rm-path`; see `integrations.slime`."""
+        from softgrpo.integrations.slime import group_reward
+
+        return group_reward(self)
+
+    def __reduce__(self) -> Any:
+        """Another process makes its own, of the same arguments, with what was learned of the judge and a new budget."""
+        if (shared := self._made_of["models"]) is not None:
+            raise TypeError(f"a scorer on a shared {type(shared).__name__} stays in its process; leave models= out")
+        return _again, (self._made_of, self.state())
 
     def __enter__(self) -> Self:
         return self
@@ -240,37 +263,17 @@ def given_judge(judge: Any) -> Judge:
     )
 
 
-def _task(task: str | Task | None, criteria: str | None, form: str | None) -> Task:
-    if (task is None) == (criteria is None):
-        raise UserError("a scorer judges by a task or by criteria; give exactly one of task=... and criteria=...")
-    if form not in (OWN, None, *FORMATS):
-        raise UserError(f"format {form!r}: choose from {', '.join(FORMATS)}, or leave it out")
-    form = None if form == "none" else form
-    if criteria is not None:
-        return of_criteria(criteria, None if form == OWN else form)
-    found = load_task(TASK_ALIASES.get(task, task)) if isinstance(task, str) else cast(Task, task)
-    return found if form == OWN else with_format(found, form)
-
-
-def _weights(task: Task, given: Mapping[str, float], *, judge_is_local: bool) -> dict[str, float]:
-    """The task's own, with the defaults of `softgrpo train` for what it leaves to them, and what is given over both."""
-    defaults = JudgingFlags().weights(judge_is_local=judge_is_local)
-    found = task.weights
-    left = [*(FORMAT_PARTS if task.format else ()), *({"reasoning"} & found.keys())]
-    found |= {name: defaults[name] for name in left}
-    for name, weight in given.items():
-        if name not in found:
-            raise UserError(f"weights: {task.name} has no reward part {name!r}; {nearest(str(name), list(found))}")
-        if not math.isfinite(weight):
-            raise UserError(f"weights: {name} is {weight}; give a finite number")
-    return found | dict(given)
-
-
 def _is_local(judge: str | Judge | Compare, named: names.ModelName | None) -> bool:
     """Judging costs nothing but time: a model on this machine."""
     if named is not None:
         return named.is_local
     return isinstance(judge, LogOddsJudge) or getattr(judge, "scores_texts", False)
+
+
+def _again(made_of: Mapping[str, Any], state: Mapping[str, Any]) -> Scorer:
+    scorer = Scorer(**made_of)
+    scorer.restore(state)
+    return scorer
 
 
 def _refuse(given: Mapping[str, Any], why: str) -> None:

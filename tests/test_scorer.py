@@ -81,6 +81,32 @@ def test_weights_given_win_over_the_tasks_own_and_the_defaults():
     }  # fmt: skip
 
 
+def test_rewards_from_code_ride_beside_the_tournament():
+    """Their weights are given by name; a failing one takes the whole reward with it."""
+    brief = lambda prompt, completion: -len(completion.text) if completion.text != "fair" else None  # noqa: E731
+    scorer = free(hard := skill_judge(SKILL, hard=True), rewards={"brief": brief}, weights={"brief": 0.1})
+    scored = scorer.score("Which?", ["weak", "fair", "good", "best"])
+    assert hard.seen
+    assert scored.reward_parts["brief"].tolist() == pytest.approx([-4, np.nan, -4, -4], nan_ok=True)
+    assert scored.rewards == pytest.approx([-1.5 - 0.4, np.nan, 0.5 - 0.4, 1.5 - 0.4], nan_ok=True)
+    with_task = Scorer(task="debate", judge=by_skill, rewards={"brief": brief}).evaluator.weights
+    assert with_task["brief"] == 1.0
+    assert load_task("debate").extra_rewards == {}, "the task itself is as it was"
+
+
+@pytest.mark.parametrize(
+    ("rewards", "said"),
+    [
+        ({"tag_count": len}, "rewards: a reward cannot be called 'tag_count'"),
+        ({"Brief!": len}, "rewards: a reward cannot be called 'Brief!'"),
+        ({"brief": 3}, "rewards: brief is a int; give a function"),
+    ],
+)
+def test_rewards_that_cannot_be_are_said(rewards, said):
+    with pytest.raises(UserError, match=said):
+        free(rewards=rewards)
+
+
 @pytest.mark.parametrize("form", [None, "none"])
 def test_a_tasks_criteria_on_whole_replies(form):
     scorer = Scorer(task="debate", judge=skill_judge(SKILL), format=form)

@@ -103,6 +103,7 @@ class RescoreConfig:
         None, "from verdicts to scores (default: the run's)", group=REWARD, choices=tuple(RATINGS)
     )
     shrink_advantages: bool = flag(False, "advantages are shrunk by their reliability", group=REWARD)
+    rejudged: bool = flag(False, "with the verdicts that `softgrpo rejudge` has added", group=REWARD)
     min_judged: float | None = flag(
         None,
         "a group with a smaller share of its matches judged has no rewards (default: the run's)",
@@ -110,6 +111,44 @@ class RescoreConfig:
         low=0,
         high=1,
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class RejudgeConfig:
+    """`softgrpo rejudge`: what a judge failed to answer, of a recorded run or of a ledger, is asked again."""
+
+    run: str | None = flag(None, "the run's folder (default: output, unless a ledger is given alone)", group=RUN)
+    dry_run: bool = flag(False, "say how many would be asked, and of whom; ask nothing", group=RUN)
+    judge_model_name: str | None = flag(
+        None, "of a ledger's judges this one alone, by name or provider:name@address (default: all)", group=MODELS
+    )
+    seed: int | None = flag(
+        None,
+        "of the `Scorer` whose ledger it is, from which fences and labels follow (default: 0, as there)",
+        group=MODELS,
+        low=0,
+        high=2**62,
+    )
+    ledger: str | None = flag(
+        None,
+        "a ledger whose failures are asked again, without a run; with --run the file of all judgements (default: the "
+        "run's)",
+        group=BUDGET,
+    )
+    budget_calls: int | None = flag(
+        None, "API calls this command may make, repeated attempts included", group=BUDGET, low=0
+    )
+    budget_tokens: int | None = flag(None, "tokens that its API calls may read and write", group=BUDGET, low=0)
+    budget_usd: float | None = flag(None, "what its API calls may cost, at known prices", group=BUDGET, low=0)
+    prices: str | None = flag(
+        None, "a YAML file of prices in USD per million tokens (default: the packaged list; check it)", group=BUDGET
+    )
+    max_concurrency: int = flag(
+        32, "calls to a service at once; fewer while it limits their rate", group=BUDGET, low=1, high=1024
+    )
+    dtype: str | None = flag(None, "precision of a local judge (default: the run's)", group=MACHINE, choices=DTYPES)
+    device: str = flag("auto", "cpu, cuda, ...", group=MACHINE)
+    threads: int = flag(0, THREADS_HELP, group=MACHINE, low=0, high=4096)
 
 
 @dataclass(frozen=True, kw_only=True)

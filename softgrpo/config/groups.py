@@ -13,6 +13,7 @@ MODELS, DATA, RUN, SAMPLING, REWARD, LEARNING, EVALUATION, BUDGET, MACHINE = (
     "budget",
     "machine",
 )
+SERVER = "server"
 DTYPES = ("auto", "bfloat16", "float32")
 THREADS_HELP = "threads that compute; 0 is one for each core that this process may use"
 MODEL_HELP = "`embedded`, a Hugging Face name, a folder or a .gguf file"

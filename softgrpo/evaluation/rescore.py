@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,9 @@ from softgrpo.reporting.measure import pooled
 from softgrpo.rewards.compose import FORMAT_PARTS
 from softgrpo.tasks.task import ExtraReward, Task
 from softgrpo.tournament.rule import Rule
+
+Completed = Callable[[int, int, Mapping[str, Any]], Mapping[str, Any]]
+"""from a step, a group's place in it and its recorded line to the line with the verdicts that came later"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,14 +39,21 @@ class Rescored:
     """[G] as the run had them"""
 
 
-def rescored(folder: Path, rule: Rule, *, shrink: bool = False, scale: bool = True) -> Iterator[Rescored]:
+def rescored(
+    folder: Path,
+    rule: Rule,
+    *,
+    shrink: bool = False,
+    scale: bool = True,
+    completed: Completed = lambda step, place, line: line,
+) -> Iterator[Rescored]:
     """Every recorded group in order, scored as in the run but by this rule; what is learned of the judge goes from step
-    to step as it did there."""
+    to step as it did there. `completed`: with verdicts that the record does not have."""
     task = json.loads((folder / "task.json").read_text(encoding="utf-8"))
     parts: dict[int, Mapping[str, Any]] = {}
     evaluator = None
-    for path in sorted((folder / "groups").glob("step_*.jsonl")):
-        lines = read_lines(path)
+    for step, recorded in recorded_groups(folder):
+        lines = [completed(step, place, line) for place, line in enumerate(recorded)]
         groups = [group_of(line) for line in lines]
         for line, group in zip(lines, groups, strict=True):
             parts |= {
@@ -52,8 +62,14 @@ def rescored(folder: Path, rule: Rule, *, shrink: bool = False, scale: bool = Tr
         evaluator = evaluator or Evaluator(recorded_task(task, lines, parts), None, task["weights"], rule=rule)
         scored = evaluator.score_groups(groups, recorded=[verdicts_of(line) for line in lines])
         for line, found in zip(lines, scored, strict=True):
-            yield _one(int(path.stem.removeprefix("step_")), line, found, shrink=shrink, scale=scale)
+            yield _one(step, line, found, shrink=shrink, scale=scale)
         parts.clear()  # of texts that are gone
+
+
+def recorded_groups(folder: Path) -> Iterator[tuple[int, list[Mapping[str, Any]]]]:
+    """Each step with the lines of its groups, in order."""
+    for path in sorted((folder / "groups").glob("step_*.jsonl")):
+        yield int(path.stem.removeprefix("step_")), read_lines(path)
 
 
 def recorded_task(task: Mapping[str, Any], lines: Sequence[Mapping[str, Any]], parts: Mapping[int, Any]) -> Task:
@@ -84,7 +100,7 @@ def recorded_task(task: Mapping[str, Any], lines: Sequence[Mapping[str, Any]], p
 def group_of(line: Mapping[str, Any]) -> Group:
     """A recorded group."""
     messages = tuple(line["messages"])
-    prompt = Prompt(id=line["prompt_id"], messages=messages, subject=line["subject"], question="")
+    prompt = Prompt(id=line["prompt_id"], messages=messages, subject=line["subject"], question=line.get("question", ""))
     completions = tuple(Completion(text=c["text"], finish_reason=c["finish_reason"]) for c in line["completions"])
     return Group(prompt=prompt, prompt_ids=(), completions=completions)
 

@@ -84,6 +84,7 @@ def _group_line(trained: TrainingGroup) -> dict[str, Any]:
     return {
         "prompt_id": group.prompt.id,
         "subject": group.prompt.subject,
+        "question": group.prompt.question,
         "messages": list(group.prompt.messages),
         "completions": [
             {

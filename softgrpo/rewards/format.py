@@ -53,9 +53,10 @@ def strict_format(text: str) -> float:
     >>> strict_format("<reasoning>a</reasoning><answer>c</answer> Thanks!")
     0.0
     """
+    if any(text.count(tag) != 1 for tag in TAGS):  # before the pattern, which over repeated tags would take for ever
+        return 0.0
     match = _STRICT.fullmatch(text)
-    once = all(text.count(tag) == 1 for tag in TAGS)
-    return float(bool(match and once and match[1].strip() and match[2].strip()))
+    return float(bool(match and match[1].strip() and match[2].strip()))
 
 
 def soft_format(text: str) -> float:

@@ -18,6 +18,7 @@ from softgrpo.models import names
 from softgrpo.models.api.calls import add
 from softgrpo.records import LedgerEntry, Usage
 from softgrpo.spending.budget import NO_PRICES, Prices
+from softgrpo.spending.unanswered import Unanswered, keep_question, prepare, read_unanswered
 
 MARK = int.from_bytes(b"sgrp", "big")
 """SQLite's `application_id` of a ledger"""
@@ -108,6 +109,7 @@ class SqliteLedger:
                     self._file.execute(statement)
                 self._file.execute(f"PRAGMA application_id={MARK}")
                 self._file.execute(f"PRAGMA user_version={VERSION}")
+            prepare(self._file)  # beside the tables of version 1, which stays readable for who knows no more
         self._file.execute("SELECT count(*) FROM judgements").fetchone()
 
     def _mark(self) -> tuple[int, int, int]:
@@ -157,14 +159,14 @@ class SqliteLedger:
 
     def _put(self, key: str, entry: LedgerEntry) -> None:
         row = self._file.execute(f"SELECT {ENTRY} FROM judgements WHERE key=?", (key,)).fetchone()
-        entry = kept(_entry(row), entry) if row else entry
+        asked, entry = entry.asked, kept(_entry(row), entry) if row else entry
         values = (
             key,
             entry.judge,
-            entry.text,
+            _text(entry.text),
             None if entry.logprobs is None else json.dumps(dict(entry.logprobs)),
             entry.p_first,
-            entry.failure,
+            _text(entry.failure),
             entry.finish_reason,
             entry.usage.input_tokens,
             entry.usage.output_tokens,
@@ -174,6 +176,12 @@ class SqliteLedger:
             time.time(),
         )
         self._file.execute(f"INSERT OR REPLACE INTO judgements VALUES ({','.join('?' * len(values))})", values)
+        keep_question(self._file, key, asked, answered=entry.p_first is not None)
+
+    def unanswered(self) -> list[Unanswered]:
+        """Every judgement without a verdict, oldest first."""
+        with self._lock, self._clear_errors():
+            return read_unanswered(self._file)
 
     def spent(self) -> dict[str, Bill]:
         """The bill of every judge in the ledger."""
@@ -262,6 +270,11 @@ def kept(old: LedgerEntry, new: LedgerEntry) -> LedgerEntry:
 def _worth(entry: LedgerEntry) -> int:
     """0 nothing came, 1 something unreadable, 2 a verdict."""
     return 2 if entry.p_first is not None else int(bool(entry.text))
+
+
+def _text(text: str) -> str:
+    """As SQLite can hold it: half a surrogate pair, which a reply's JSON may hold, is spelled out."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def _entry(row: Sequence[Any]) -> LedgerEntry:

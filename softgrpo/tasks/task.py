@@ -194,6 +194,17 @@ def fingerprint(task: Task) -> str:
     return digest(task.system, len(task.train), asked, judged, examples, task.weights, *form)
 
 
+def name_fault(name: str) -> str:
+    """What is wrong with a reward's name, if anything is.
+
+    >>> name_fault("short"), name_fault("tag_count")
+    ('', "a reward cannot be called 'tag_count'; take another name, of small letters, digits and _")
+    """
+    if name not in TAKEN and re.fullmatch(r"[a-z][a-z0-9_]*", name):
+        return ""
+    return f"a reward cannot be called {name!r}; take another name, of small letters, digits and _"
+
+
 def faults(task: Task) -> Sequence[str]:
     """What is wrong with a task's data: repeated ids or prompts, subjects on both sides of the split."""
     both = (*task.train, *task.test)
@@ -223,11 +234,7 @@ def _not_usable(task: Task) -> list[str]:
         for o in task.objectives
         if not o.criteria.strip()
     ]
-    wrong += [
-        f"a reward cannot be called {name!r}; take another name, of small letters, digits and _"
-        for name in own
-        if name in TAKEN or not re.fullmatch(r"[a-z][a-z0-9_]*", name)
-    ]
+    wrong += [fault for name in own if (fault := name_fault(name))]
     if task.format not in (None, "reasoning_answer"):
         wrong.append(f"format {task.format!r}: choose from reasoning_answer, None")
     wrong += [

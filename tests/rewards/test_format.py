@@ -112,3 +112,10 @@ def test_a_policy_stuck_on_one_tag_is_read_in_no_time():
     started = time.process_time()
     assert (soft_format(stuck), strict_format(stuck), section(stuck, "answer")) == (0, 0, None)
     assert time.process_time() - started < 0.5, "trying every combination of repeated tags is cubic"
+
+
+def test_a_long_text_of_repeated_ends_is_read_in_no_time():
+    stuck = "<reasoning>a" + "</reasoning><answer>b" * 10_000
+    started = time.process_time()
+    assert (soft_format(stuck), strict_format(stuck), section(stuck, "answer")) == (0, 0, None)
+    assert time.process_time() - started < 0.5, "a pattern tries every end with every beginning"

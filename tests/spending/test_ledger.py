@@ -41,6 +41,13 @@ def test_what_was_put_comes_back_also_after_closing(tmp_path):
         assert ledger.get([]) == {}
 
 
+def test_half_a_surrogate_pair_is_spelled_out(tmp_path):
+    with SqliteLedger(tmp_path / "l") as ledger:
+        ledger.put("k", replace(UNREADABLE, text="K\ud800\0 ö", failure="\udfff"))
+        found = ledger.get(["k"])["k"]
+    assert (found.text, found.failure) == ("K\\ud800\0 ö", "\\udfff")
+
+
 def test_many_keys_at_once(tmp_path):
     with SqliteLedger(tmp_path / "l") as ledger:
         keys = [f"k{i}" for i in range(2 * CHUNK + 7)]

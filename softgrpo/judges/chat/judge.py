@@ -4,68 +4,23 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
-from softgrpo.judges.chat.elicitation import Elicitation, Method
+from softgrpo.judges.chat.answer import Answer, Judgement, Outcome
+from softgrpo.judges.chat.asked import Asked
+from softgrpo.judges.chat.elicitation import Elicitation
 from softgrpo.judges.chat.keys import SECRET, draw_nonce, judgement_key
-from softgrpo.judges.chat.parse import NO_USAGE, Reading, from_entry, from_reply, from_votes
+from softgrpo.judges.chat.parse import NO_USAGE, Reading, from_reply, from_votes
 from softgrpo.judges.chat.prompt import TEMPLATE, chat
 from softgrpo.judges.chat.sanitize import cleaned
 from softgrpo.models.api.attempts import Call, Reply, add
 from softgrpo.models.api.client import NO_DECISIONS
-from softgrpo.records import Contest, Ledger, LedgerEntry, Match, Message, Usage, Verdict
+from softgrpo.records import Contest, Ledger, LedgerEntry, Match, Verdict
 
 PROBES = 4
 """so many questions at most go alone, so that what a service can do is learned on them and not on hundreds"""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Judgement:
-    """One judgement to be made, and the same with the format restated should the reply be unreadable."""
-
-    keys: tuple[str, str]
-    chats: tuple[list[Message], list[Message]]
-    labels: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What one reply is."""
-
-    kind: str
-    """`read`, `unreadable`, `cut` (by the token limit), `failed` (nothing came), `not answered here`"""
-    reading: Reading
-
-
-@dataclass(slots=True)
-class Answer:
-    """How far a question has come."""
-
-    question: Judgement
-    way: Method
-    """the one it is asked in, or was last"""
-    asked: int = 0
-    """0 as first asked, 1 with the format restated"""
-    reading: Reading | None = None
-    spent: Usage = NO_USAGE
-    """now, on all its calls"""
-    unbilled: Usage = NO_USAGE
-    """on calls without a reply under the key that is being asked"""
-
-    @property
-    def key(self) -> str:
-        return self.question.keys[self.asked]
-
-    def take(self, outcome: Outcome, usage: Usage) -> None:
-        """A reply: it is the answer, or the question waits to be asked again."""
-        self.spent = add(self.spent, usage)
-        self.unbilled = add(self.unbilled, usage)
-        if outcome.kind == "unreadable" and not self.asked:
-            self.asked, self.unbilled = 1, NO_USAGE
-        elif outcome.kind in ("read", "unreadable", "failed"):
-            self.reading = outcome.reading
 
 
 class Probes:
@@ -117,15 +72,20 @@ class ChatJudge:
         methods: Sequence[str] = (),
         ledger: Ledger | None = None,
         secret: bytes = SECRET,
+        again: bool = False,
     ) -> None:
-        """`methods` are the ways to ask, best first (default: those of the model's kind)."""
+        """`methods` are the ways to ask, best first (default: those of the model's kind).
+
+        `again`: what was asked twice and could not be read is asked for once more, which else it never is.
+        """
         self.name = name
         self.model = model
         self.votes = votes
         self.methods = Elicitation(list(methods or model.methods))
         self.ledger = ledger
         self.secret = secret
-        self._given = ",".join(methods)
+        self.again = again
+        self._given = tuple(methods)
         self._probes = Probes(self.methods)
 
     def judge(self, contests: Sequence[Contest]) -> list[tuple[Verdict, ...]]:
@@ -154,6 +114,29 @@ class ChatJudge:
         )
         return [tuple(next(verdicts) for _ in contest.matches) for contest in contests]
 
+    def recall(self, contests: Sequence[Contest]) -> list[tuple[Verdict | None, ...]]:
+        """What `judge` would say of each match without a call; None where it would have to ask."""
+        contests = [_clean(contest) for contest in contests]
+        asked = [
+            [[self._question(contest, match, i) for i in range(self.votes)] for match in contest.matches]
+            for contest in contests
+        ]
+        keys = [key for of_contest in asked for questions in of_contest for q in questions for key in q.keys]
+        known = self.ledger.get(keys) if self.ledger else {}
+        way = self.methods.now()
+
+        def verdict(match: Match, questions: Sequence[Judgement]) -> Verdict | None:
+            answers = [Answer(question, way) for question in questions]
+            there = [answer.recall(known, again=self.again) for answer in answers]
+            if there[0] and answers[0].reading is not None and answers[0].reading.how == "log_odds":
+                return self._verdict(match, answers[:1], set())  # votes are for those that give no probabilities
+            return self._verdict(match, answers, set()) if all(there) else None
+
+        return [
+            tuple(verdict(match, questions) for match, questions in zip(contest.matches, of_contest, strict=True))
+            for contest, of_contest in zip(contests, asked, strict=True)
+        ]
+
     def _verdict(self, match: Match, answers: Sequence[Answer], paid: set[str]) -> Verdict:
         usage = NO_USAGE
         for answer in answers:
@@ -166,7 +149,7 @@ class ChatJudge:
     def _question(self, contest: Contest, match: Match, sample: int) -> Judgement:
         question, criteria = contest.prompt.question, contest.objective.criteria
         first, second = (contest.texts[i] or "" for i in (match.first, match.second))
-        asked = {"temperature": self._temperature, "ties": contest.objective.ties, "methods": self._given}
+        asked = {"temperature": self._temperature, "ties": contest.objective.ties, "methods": ",".join(self._given)}
         # of a text against itself the orders differ in nothing but this, and are two judgements nevertheless
         order = {"order": 2} if first == second and match.first > match.second else {}
 
@@ -193,6 +176,19 @@ class ChatJudge:
                 chat(question, criteria, first, second, drawn, restated=True),
             ),
             labels=drawn.labels,
+            asked=Asked(
+                judge=self.name,
+                template=TEMPLATE,
+                criteria=criteria,
+                question=question,
+                first=first,
+                second=second,
+                order=order.get("order", 1),
+                ties=contest.objective.ties,
+                votes=self.votes,
+                sample=sample,
+                methods=self._given,
+            ),
         )
 
     @property
@@ -204,7 +200,7 @@ class ChatJudge:
         way = self.methods.now()
         answers = {q.keys[0]: Answer(q, way) for q in questions}
         known = self.ledger.get([k for a in answers.values() for k in a.question.keys]) if self.ledger else {}
-        waiting = [a for a in answers.values() if not _recall(a, known)]
+        waiting = [a for a in answers.values() if not a.recall(known, again=self.again)]
         try:
             while waiting and self._probes.go():
                 self._ask([waiting.pop(0)])
@@ -265,12 +261,12 @@ class ChatJudge:
                 logprobs=outcome.reading.logprobs or None,
                 failure=outcome.reading.failure,
                 finish_reason=reply.finish_reason,
-                usage=add(waiting[i].unbilled, reply.usage),
+                usage=reply.usage,
                 p_first=outcome.reading.p_first,
                 judge=self.model.identity,
                 seconds=time.monotonic() - began,
             )
-            ledger.put(waiting[i].key, entry)
+            ledger.put_all(waiting[i].entries(entry, outcome))
 
         return {"on_reply": keep}
 
@@ -278,17 +274,3 @@ class ChatJudge:
 def _clean(contest: Contest) -> Contest:
     texts = tuple(None if text is None else cleaned(text) for text in contest.texts)
     return replace(contest, texts=texts, prompt=replace(contest.prompt, question=cleaned(contest.prompt.question)))
-
-
-def _recall(answer: Answer, known: Mapping[str, LedgerEntry]) -> bool:
-    """Take what the ledger knows; True when nothing is left to ask. A failed call is asked again, with its bill."""
-    for asked in (0, 1):
-        answer.asked = asked
-        entry = known.get(answer.key)
-        if entry is None or not entry.text:
-            answer.unbilled = entry.usage if entry else NO_USAGE
-            return False
-        if entry.p_first is not None or asked:
-            answer.reading = from_entry(entry)
-            return True
-    raise AssertionError("unreachable")
