@@ -19,8 +19,8 @@ from softgrpo.integrations.one_judge import judged_once
 
 Row = tuple[dict[str, Any], Any]
 """a prompt with the other columns of its row, and a completion"""
-NO_COLUMNS = ("completion_ids", "trainer_state", "environments", "messages")
-"""of the host's; and the prompt is what was asked, whatever other chat stands in the row"""
+NO_COLUMNS = ("completion_ids", "trainer_state", "environments")
+"""what TRL gives beside the data set's own"""
 
 
 class TournamentReward:
@@ -102,15 +102,17 @@ def check_version(oldest: tuple[int, int] = (1, 6)) -> None:
 
 
 def rows_of(prompts: Sequence[Any], completions: Sequence[Any], columns: Mapping[str, Any]) -> list[Row]:
-    """This process's rows: each prompt with its row's other columns, as far as they are text and numbers."""
+    """This process's rows: each prompt, as a chat, whatever other one stands in the row or a task calls its fields, with
+    the row's other columns, as far as they are text and numbers."""
+    chats = [[{"role": "user", "content": p}] if isinstance(p, str) else p for p in prompts]
     beside = {
         name: values
         for name, values in columns.items()
         if name not in NO_COLUMNS and isinstance(values, list | tuple) and len(values) == len(prompts)
     }
     return [
-        ({**plain({name: values[i] for name, values in beside.items()}), "prompt": prompt}, completion)
-        for i, (prompt, completion) in enumerate(zip(prompts, completions, strict=True))
+        ({**plain({name: values[i] for name, values in beside.items()}), "messages": chat}, completion)
+        for i, (chat, completion) in enumerate(zip(chats, completions, strict=True))
     ]
 
 

@@ -127,7 +127,24 @@ def test_columns_become_what_rewards_from_code_are_told():
 
 def test_rows_hold_only_what_other_processes_can_be_given():
     rows = rows_of(["a", "b"], ["x", "y"], {"n": [1, 2], "state": object(), "odd": [1], "environments": [1, 2]})
-    assert rows == [({"prompt": "a", "n": 1}, "x"), ({"prompt": "b", "n": 2}, "y")]
+    chat = lambda text: [{"role": "user", "content": text}]  # noqa: E731
+    assert rows == [({"messages": chat("a"), "n": 1}, "x"), ({"messages": chat("b"), "n": 2}, "y")]
+
+
+def test_a_task_may_call_its_field_prompt(tmp_path):
+    page = "criteria: Which is longer?\nformat: none\nquestion: '{prompt}'\nsystem: Be brief.\n"
+    page += "prompts:\n  train: [{prompt: One}]\n  test: [{prompt: Two}]\n"
+    (tmp_path / "task.yaml").write_text(page)
+    asked = []
+
+    def judge(prompt, first, second):
+        asked.append(prompt)
+        return longer(prompt, first, second)
+
+    scorer = Scorer(task=str(tmp_path / "task.yaml"), judge=judge)
+    chat = [dict(m) for m in scorer.task.prompt(scorer.task.train[0]).messages]
+    assert scorer.for_trl()([chat, chat], ["x", "xx"], prompt_id=["p", "p"]) == pytest.approx(scores("?", "x", "xx"))
+    assert set(asked) == {"One"}
 
 
 def test_a_prompt_that_is_none_is_said():
