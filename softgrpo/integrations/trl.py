@@ -102,8 +102,7 @@ def check_version(oldest: tuple[int, int] = (1, 6)) -> None:
 
 
 def rows_of(prompts: Sequence[Any], completions: Sequence[Any], columns: Mapping[str, Any]) -> list[Row]:
-    """This process's rows: each prompt, as a chat, whatever other one stands in the row or a task calls its fields, with
-    the row's other columns, as far as they are text and numbers."""
+    """This process's rows: each prompt, as a chat, with its row's other columns as far as they are text and numbers."""
     chats = [[{"role": "user", "content": p}] if isinstance(p, str) else p for p in prompts]
     beside = {
         name: values
