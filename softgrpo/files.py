@@ -7,6 +7,7 @@ import json
 import os
 import re
 import shutil
+import sqlite3
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -133,4 +134,20 @@ def whole_folder(target: Path) -> Iterator[Path]:
         shutil.rmtree(aside, ignore_errors=True)
         if isinstance(error, Exception) and not isinstance(error, OSError):  # libraries have errors of their own
             raise OSError(f"{target} could not be written: {error}") from error
+        raise
+
+
+@contextlib.contextmanager
+def transaction(file: sqlite3.Connection, kind: str = "IMMEDIATE") -> Iterator[None]:
+    """All that is done to an SQLite file within or, where an error comes, nothing.
+
+    `IMMEDIATE` takes the lock before anything is read; `DEFERRED` only sees one moment of the file.
+    """
+    file.execute(f"BEGIN {kind}")
+    try:
+        yield
+        file.execute("COMMIT")
+    except BaseException:
+        if file.in_transaction:
+            file.execute("ROLLBACK")
         raise

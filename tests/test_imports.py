@@ -43,7 +43,7 @@ KNOWS = {
     | {"auditing", "evaluator", "integrations", "judges", "model_interface", "models", "scoring_task", "spending"}
     | {"streams", "tasks", "tournament"},
     "ranking": NOUNS | {"grpo", "judges", "model_interface", "scorer"},
-    "serving": NOUNS | {"integrations", "models", "ranking", "scorer", "tasks"},
+    "serving": NOUNS | {"files", "integrations", "models", "ranking", "scorer", "tasks"},
     "assembly": NOUNS
     | {"auditing", "config", "evaluator", "judges", "model_interface", "models", "rewards", "spending", "streams"}
     | {"tasks", "tournament"},

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from softgrpo.errors import UserError
+from softgrpo.files import transaction
 from softgrpo.serving.rewards import Reward
 
 MARK = int.from_bytes(b"sgco", "big")
@@ -92,7 +93,7 @@ class KeptCohorts:
             for member, (text, reward) in members.items()
         ]
         cohort = (key, ended.attempt, ended.round, ended.size, ended.prompt, ended.failure, time.time())
-        with self._clear_errors(), self._transaction():
+        with self._clear_errors(), transaction(self._file):
             self._file.execute("INSERT OR REPLACE INTO cohorts VALUES (?,?,?,?,?,?,?)", cohort)
             self._file.executemany("INSERT OR REPLACE INTO members VALUES (?,?,?,?,?,?,?)", rows)
         self._unswept += 1
@@ -131,7 +132,7 @@ class KeptCohorts:
     def sweep(self) -> None:
         """Drop what is too old, and the oldest where there are too many."""
         self._unswept = 0
-        with self._clear_errors(), self._transaction():
+        with self._clear_errors(), transaction(self._file):
             left = "SELECT at FROM cohorts ORDER BY at DESC LIMIT 1 OFFSET ?"
             row = self._file.execute(left, (self.most,)).fetchone()
             since = time.time() - 3600 * self.hours
@@ -160,17 +161,6 @@ class KeptCohorts:
         for statement in TABLES.split(";"):
             self._file.execute(statement)
         self.sweep()
-
-    @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        self._file.execute("BEGIN IMMEDIATE")
-        try:
-            yield
-            self._file.execute("COMMIT")
-        except BaseException:
-            if self._file.in_transaction:
-                self._file.execute("ROLLBACK")
-            raise
 
     @contextmanager
     def _clear_errors(self) -> Iterator[None]:

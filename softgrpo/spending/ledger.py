@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from softgrpo.errors import UserError
+from softgrpo.files import transaction
 from softgrpo.models import names
 from softgrpo.models.api.calls import add
 from softgrpo.records import LedgerEntry, Usage
@@ -99,11 +100,11 @@ class SqliteLedger:
             time.sleep(random.uniform(0.005, 0.05))
 
     def _open(self) -> None:
-        with self._transaction("DEFERRED"):  # one moment's view: another process may be making the file
+        with transaction(self._file, "DEFERRED"):  # one moment's view: another process may be making the file
             self._check(self._mark())
         self._file.execute("PRAGMA journal_mode=WAL")
         self._file.execute("PRAGMA synchronous=NORMAL")  # a kill costs nothing; only a power cut may cost the last rows
-        with self._transaction():
+        with transaction(self._file):
             if not self._check(self._mark()):
                 for statement in TABLES.split(";"):
                     self._file.execute(statement)
@@ -153,7 +154,7 @@ class SqliteLedger:
 
     def put_all(self, entries: Mapping[str, LedgerEntry]) -> None:
         """Keep judgements that belong together: all of them or, killed meanwhile, none."""
-        with self._lock, self._clear_errors(), self._transaction():
+        with self._lock, self._clear_errors(), transaction(self._file):
             for key, entry in entries.items():
                 self._put(key, entry)
 
@@ -224,17 +225,6 @@ class SqliteLedger:
             return self.prices.cost(names.parse(entry.judge), entry.usage)
         except UserError:  # no provider of ours
             return None
-
-    @contextmanager
-    def _transaction(self, kind: str = "IMMEDIATE") -> Iterator[None]:
-        self._file.execute(f"BEGIN {kind}")  # immediate: the lock is taken before anything is read
-        try:
-            yield
-            self._file.execute("COMMIT")
-        except BaseException:
-            if self._file.in_transaction:
-                self._file.execute("ROLLBACK")
-            raise
 
     @contextmanager
     def _clear_errors(self) -> Iterator[None]:
