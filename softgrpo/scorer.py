@@ -201,8 +201,9 @@ class Scorer:
 
     def close(self) -> None:
         """Close what was opened here: connections, and a ledger given by its path."""
-        if self._threads is not None:
-            self._threads.shutdown(wait=False, cancel_futures=True)
+        threads, self._threads = self._threads, None
+        if threads is not None:
+            threads.shutdown(wait=False, cancel_futures=True)
         self._opened.close()
 
     def for_trl(self, *, num_generations: int | None = None, asynchronous: bool = False) -> Any:
@@ -221,6 +222,8 @@ class Scorer:
         """Another process makes its own, of the same arguments, with what was learned of the judge and a new budget."""
         if (shared := self._made_of["models"]) is not None:
             raise TypeError(f"a scorer on a shared {type(shared).__name__} stays in its process; leave models= out")
+        if not isinstance(ledger := self._made_of["ledger"], str | Path | None):
+            raise TypeError(f"a scorer with an open {type(ledger).__name__} stays in its process; give the file's path")
         return _again, (self._made_of, self.state())
 
     def __enter__(self) -> Self:

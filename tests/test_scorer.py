@@ -465,3 +465,28 @@ def test_the_page_about_it_is_true():
     )
     assert found.attempted > 5
     assert found.failed == 0
+
+
+def test_criteria_hold_no_half_characters():
+    judge = skill_judge(SKILL)
+    free(judge).score("Which?", ["weak", "best"])
+    Scorer(criteria="Half \ud83d a smile.", judge=judge).score("Which?", ["weak", "best"])
+    assert judge.seen[-1].objective.criteria == "Half ? a smile."
+
+
+def test_a_turn_that_only_calls_a_tool_says_nothing():
+    calls = {"role": "assistant", "tool_calls": [{"type": "function"}]}
+    turns = [calls, {"role": "tool", "content": "42"}, {"role": "assistant", "content": "good"}]
+    assert free().score("Which?", [turns, "weak"]).group.completions[0].text.strip() == "good"
+
+
+def test_a_scorer_that_was_closed_can_be_asked_again_in_a_loop():
+    scorer = free()
+
+    async def twice():
+        first = await scorer.score_async("Which?", ["weak", "best"])
+        scorer.close()
+        return first, await scorer.score_async("Which?", ["weak", "best"])
+
+    first, second = asyncio.run(twice())
+    assert first.rewards.tolist() == second.rewards.tolist()

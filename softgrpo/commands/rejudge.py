@@ -17,7 +17,7 @@ from softgrpo.models import names
 from softgrpo.models.api.errors import APIStop
 from softgrpo.reporting.recorder import Recorder
 from softgrpo.run_folder import LEDGER, open_run
-from softgrpo.spending.ask_again import failures
+from softgrpo.spending.ask_again import failures, means
 from softgrpo.spending.budget import Budget, load_prices
 from softgrpo.spending.ledger import SqliteLedger
 from softgrpo.spending.services import asks_about_pairs
@@ -87,9 +87,13 @@ def _of_run(config: RejudgeConfig, recorder: Recorder, run: TrainConfig) -> int:
 def _of_ledger(config: RejudgeConfig, path: Path) -> int:
     if not path.is_file():
         raise UserError(f"--ledger {path}: there is no such file; name a ledger, or a run with --run")
-    ledger = SqliteLedger(path, prices=load_prices(config.prices))
-
-    before = failures(ledger.unanswered(), config.judge_model_name)
+    ledger, judge = SqliteLedger(path, prices=load_prices(config.prices)), config.judge_model_name
+    known = sorted(ledger.spent())
+    if judge is not None and not any(means(judge, name) for name in known):
+        raise UserError(
+            f"--judge_model_name {judge}: the ledger has nothing of it; it has {', '.join(known) or 'nothing'}"
+        )
+    before = failures(ledger.unanswered(), judge)
     _say_what_comes(before.n, f"the ledger {path}", before.judges, config)
     for n, why in (
         (before.n_without_question, "kept without their question by an earlier softgrpo: ask what asked them again"),
@@ -100,17 +104,17 @@ def _of_ledger(config: RejudgeConfig, path: Path) -> int:
             print(f"{n} more cannot be asked here, {why}")
     status = 0
     if before.n and not config.dry_run:
-        for judge in before.judges:
-            names.check(judge)
+        for name in before.judges:
+            names.check(name)
         budget = _budget(config, before.judges)
         pool = ModelPool(max_concurrency=config.max_concurrency, budget=budget)
-        for judge in before.judges:
-            _check(judge, pool)
+        absent = _absent(before.judges, pool)
         secret = str(seed_for(config.seed or 0, "fences")).encode()  # as a `Scorer` draws it
 
         def ask() -> None:
             for again in before.again:
-                again.ask(pool.get(again.judge), ledger, secret)
+                if again.judge not in absent:
+                    again.ask(pool.get(again.judge), ledger, secret)
 
         def answered() -> int:
             asked, left = (
@@ -121,9 +125,24 @@ def _of_ledger(config: RejudgeConfig, path: Path) -> int:
         status = _ended(ask, answered, before.n, budget)
         if status != 130:
             pool.close()
+        status = status or int(bool(absent))
     if status != 130:
         ledger.close()
     return status
+
+
+def _absent(judges: tuple[str, ...], pool: ModelPool) -> set[str]:
+    """The judges that cannot be asked now, each said; where it is all of them, that is the error."""
+    absent: set[str] = set()
+    for name in judges:
+        try:
+            _check(name, pool)
+        except UserError as error:
+            if len(absent) + 1 == len(judges):
+                raise
+            print(f"{name} is left out: {error}")
+            absent.add(name)
+    return absent
 
 
 def _budget(config: RejudgeConfig, services: tuple[str, ...]) -> Budget:
@@ -166,7 +185,9 @@ def _ended(ask: Callable[[], None], answered: Callable[[], int], n: int, budget:
     try:
         ask()
     except KeyboardInterrupt:
-        print(f"interrupted: {said()}; {on}")
+        print(
+            f"interrupted: {said()}; the same command goes on, and pays twice for no more than was under way just now"
+        )
         return 130
     except APIStop as stop:  # a service that refuses (a key, a quota), or the budget
         print(f"stopped: {stop}; {said()}; {on}")

@@ -129,7 +129,8 @@ def compared(groups: list[Rescored]) -> dict[str, Any]:
         "position_bias": _mean([s.position_bias for s in standings]),
         "reliability": pooled([g.reliability for g in groups], [g.rewards for g in groups]),
         "correlation_with_recorded_rewards": _mean(correlations),
-        "largest_change_of_a_reward": float(np.nanmax([0.0, *(np.abs(a - b).max() for a, b in both)])),
+        # of those that there were before and are now
+        "largest_change_of_a_reward": float(np.nanmax([0.0, *(change for a, b in both for change in np.abs(a - b))])),
     }
 
 

@@ -30,32 +30,32 @@ class ScoresGroups(Protocol):
 
 
 def in_groups(keys: Sequence[Hashable], size: int | None = None) -> list[range]:
-    """Which rows of a batch are one group. Rows of a group are neighbours and have one key; two neighbouring groups may
-    have the same one.
+    """Which rows of a batch are one group. A group's rows are neighbours; the key is what they have in common, mostly.
 
-    With a `size` groups are slices of it. Where that does not come out even (a last batch that is smaller, an
-    evaluation with other groups), or without one, rows with one key are taken together; of a size that the batch itself
-    shows (what all runs of keys share, or else the most frequent) there may be several in a run, and the last of a
-    run may be smaller.
+    With a `size` groups are slices of it, as trainers cut them, whatever their keys: a prompt may have something of
+    each rollout in it. Only where the batch does not come out even, or its keys show another size (an evaluation with
+    other groups), is it cut as without one: rows with one key are taken together, in parts of the size that all runs of
+    keys share, or else the most frequent; the last part of a run may be smaller.
 
     >>> in_groups("aaaabbbb", 2)
     [range(0, 2), range(2, 4), range(4, 6), range(6, 8)]
-    >>> in_groups("aaaabbbbbbbb")
-    [range(0, 4), range(4, 8), range(8, 12)]
-    >>> in_groups("aaabbbc"), in_groups("aabb", 4)
-    ([range(0, 3), range(3, 6), range(6, 7)], [range(0, 2), range(2, 4)])
+    >>> in_groups("abcd", 4), in_groups("aabb", 4)
+    ([range(0, 4)], [range(0, 2), range(2, 4)])
+    >>> in_groups("aaaabbbbbbbb"), in_groups("aaabbbc")
+    ([range(0, 4), range(4, 8), range(8, 12)], [range(0, 3), range(3, 6), range(6, 7)])
     """
     runs, start = [], 0
     for _, rows in groupby(keys):
         end = start + sum(1 for _ in rows)
         runs.append(range(start, end))
         start = end
-    slices = [range(i, i + size) for i in range(0, start, size)] if size and start % size == 0 else []
-    if slices and all(len({keys[i] for i in rows}) == 1 for rows in slices):
-        return slices
     shared = math.gcd(*map(len, runs))
-    size = size or (shared if shared > 1 else Counter(map(len, runs)).most_common(1)[0][0]) if runs else 1
-    return [run[i : i + size] for run in runs for i in range(0, len(run), size)]
+    slices = [range(i, i + size) for i in range(0, start, size)] if size and start % size == 0 else []
+    if slices and (shared == 1 or all(len({keys[i] for i in rows}) == 1 for rows in slices)):
+        return slices
+    common = shared if shared > 1 or not runs else Counter(map(len, runs)).most_common(1)[0][0]
+    part = size if size and all(len(run) % size == 0 for run in runs) else common
+    return [run[i : i + part] for run in runs for i in range(0, len(run), part)]
 
 
 def rewards_or_none(scored: ScoredGroup) -> list[float | None]:
@@ -106,7 +106,7 @@ def judge_health(scored: Sequence[ScoredGroup]) -> dict[str, float]:
     means = {name: [float(v) for v in values if math.isfinite(v)] for name, values in known.items()}
     return {
         "groups": float(len(scored)),
-        "unjudged": float(sum(s.n_unjudged for s in standings)),
+        "unjudged": float(sum(v.p_first is None and v.how != "undelivered" for one in scored for v in one.verdicts)),
         "forfeits": float(sum(s.n_forfeits for s in standings)),
         "without_reward": float(sum(int(np.isnan(one.rewards).sum()) for one in scored)),
         **{name: sum(values) / len(values) for name, values in means.items() if values},
@@ -133,12 +133,13 @@ def met(verdicts: Sequence[Verdict], player: int) -> str:
 
 
 def plain(columns: Mapping[str, Any]) -> dict[str, Any]:
-    """Of a row's columns those that are text, numbers, or lists and mappings of such.
+    """Of a row's columns those that are text, numbers, or lists and mappings of such; arrays become lists and numbers.
 
-    >>> plain({"side": "PRO", "n": 1, "image": object(), "tags": ["a", None]})
+    >>> plain({"side": "PRO", "n": np.int64(1), "image": object(), "tags": ["a", None]})
     {'side': 'PRO', 'n': 1, 'tags': ['a', None]}
     """
-    return {str(name): value for name, value in columns.items() if _is_plain(value)}
+    lists = {str(name): value.tolist() if hasattr(value, "tolist") else value for name, value in columns.items()}
+    return {name: value for name, value in lists.items() if _is_plain(value)}
 
 
 def _is_plain(value: Any) -> bool:

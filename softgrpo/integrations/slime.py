@@ -101,7 +101,8 @@ def said(sample: Any) -> str | None:
 def mark(sample: Any, measured: Mapping[str, float]) -> None:
     """Leave a sample without a reward out of the loss, and one in it again that now has one."""
     known = sample.metadata if isinstance(sample.metadata, Mapping) else {}
-    removed_here = known.get(NAME, {}).get("judged") == 0
+    before = known.get(NAME)
+    removed_here = isinstance(before, Mapping) and before.get("judged") == 0
     if not measured["judged"] or removed_here:
         sample.remove_sample = not measured["judged"]
     sample.metadata = {**known, NAME: dict(measured)}

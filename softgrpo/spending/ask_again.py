@@ -57,7 +57,7 @@ class Failures:
 
 
 def failures(rows: Sequence[Unanswered], judge: str | None = None) -> Failures:
-    """What can be asked again of these, of one judge or of all. Raises `UserError` when that judge has none.
+    """What can be asked again of these, of one judge or of all.
 
     >>> asked = Asked(judge="gpt-4o", template=TEMPLATE, criteria="c", question="q", first="a", second="b")
     >>> row = Unanswered(key="k", judge="openai:gpt-4o@https://api.openai.com/v1", asked=asked.to_dict())
@@ -66,12 +66,13 @@ def failures(rows: Sequence[Unanswered], judge: str | None = None) -> Failures:
     (1, ('openai:gpt-4o@https://api.openai.com/v1',))
     """
     groups: dict[tuple[str, int, tuple[str, ...]], set[Asked]] = {}
-    n_without, n_words, n_unknown, seen = 0, 0, 0, set()
+    n_without, n_words, n_unknown = 0, 0, 0
     for row in rows:
         question = _question(row)
         called = {row.judge, question.judge} if question else {row.judge}
-        seen |= called if question else set()
-        if (judge is not None and judge not in called) or (row.asked is not None and question is None):
+        if (judge is not None and not any(means(judge, name) for name in called)) or (
+            row.asked is not None and question is None
+        ):
             continue
         if question is None:
             n_without += is_service(row.judge) is True
@@ -81,9 +82,6 @@ def failures(rows: Sequence[Unanswered], judge: str | None = None) -> Failures:
             n_words += 1
         else:
             groups.setdefault((row.judge, question.votes, question.methods), set()).add(question)
-    if judge is not None and judge not in seen:
-        known = ", ".join(sorted(seen)) or "nobody"
-        raise UserError(f"--judge_model_name {judge}: the ledger has no failure of that judge; it has some of {known}")
     return Failures(
         again=tuple(
             Again(judge=name, votes=votes, methods=methods, questions=frozenset(questions))
@@ -93,6 +91,22 @@ def failures(rows: Sequence[Unanswered], judge: str | None = None) -> Failures:
         n_other_words=n_words,
         n_unknown_judge=n_unknown,
     )
+
+
+def means(given: str, judge: str) -> bool:
+    """A judge by whatever name it has: with its provider or without, with its address or without.
+
+    >>> key = "openai:gpt-4o@https://api.openai.com/v1"
+    >>> [means(name, key) for name in ("gpt-4o", "openai:gpt-4o", key, "gpt-4o-mini", "openai:gpt-4o@http://x/v1")]
+    [True, True, True, False, False]
+    """
+    if given == judge:
+        return True
+    try:
+        one, other = names.parse(given), names.parse(judge)
+    except UserError:
+        return False
+    return (one.provider, one.name) == (other.provider, other.name) and one.base_url in ("", other.base_url)
 
 
 def is_service(judge: str) -> bool | None:

@@ -185,9 +185,9 @@ def as_messages(given: Sequence[Any], where: str) -> list[Message]:
         what = f"{where}: message {number}"
         if not isinstance(turn, Mapping):
             raise UserError(f'{what} is a {type(turn).__name__}; give {{"role": ..., "content": ...}}')
-        if not isinstance(turn.get("role"), str) or "content" not in turn:
+        if not isinstance(turn.get("role"), str) or not turn.keys() & {"content", "tool_calls"}:
             raise UserError(f"{what} has {show(', '.join(map(str, turn)))}; give it a role and a content")
-        found.append(Message(role=turn["role"], content=_content(turn["content"], what)))
+        found.append(Message(role=turn["role"], content=_content(turn.get("content"), what)))
     return found
 
 

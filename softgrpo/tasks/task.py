@@ -116,7 +116,8 @@ def of_criteria(criteria: str, form: str | None) -> Task:
     """No more of a task than what makes a text better: it has no prompts of its own."""
     if not criteria.strip():
         raise UserError("criteria are empty; say what makes a text better")
-    objective = Objective(name="answer", criteria=criteria)
+    whole = criteria.encode("utf-8", "replace").decode()  # no service takes half a character
+    objective = Objective(name="answer", criteria=whole)
     return Task(name="criteria", system="", train=(), test=(), objectives=(objective,), format=form)
 
 

@@ -221,6 +221,15 @@ def test_the_rewards_are_those_of_a_run_in_which_nothing_failed(server, fails, t
     fails()
     assert rejudged(folder, "--max_concurrency", "2") == 0
     assert pairs_asked(server) == failed, "each once, and nothing else"
+    changes = [
+        abs(new - old)
+        for news, olds in zip(new_rewards(folder), recorded_rewards(folder), strict=True)
+        for new, old in zip(news, olds, strict=True)
+        if old is not None and np.isfinite([new, old]).all()
+    ]
+    said = json.loads((folder / "rescored" / "win_share_rejudged.json").read_text())
+    assert said["largest_change_of_a_reward"] == pytest.approx(max(changes))
+    assert max(changes) > 0
     np.testing.assert_array_equal(np.concatenate(new_rewards(folder)), np.concatenate(recorded_rewards(whole)))
     assert recorded_rewards(folder) != recorded_rewards(whole)
     assert record(folder) == before
@@ -438,7 +447,7 @@ def test_a_damaged_file_is_one_clear_line(server, fails, tmp_path, capsys, damag
         ("--ledger t.yaml", "ledger t.yaml"),
         (
             "--ledger run/verdicts.sqlite --judge_model_name gpt-9",
-            "--judge_model_name gpt-9: the ledger has no failure",
+            "--judge_model_name gpt-9: the ledger has nothing of it; it has openai:gpt-4o@http",
         ),
     ],
 )
@@ -595,6 +604,25 @@ def test_each_judge_is_asked_by_its_own_name(server, fails, tmp_path, capsys):
     assert [seen.body["model"] for seen in server.replies_asked[2:]] == ["gpt-4o"] * 2
     for name in names:
         assert scored(TEXTS[:2], judge=name)[1] == 0
+
+
+def test_a_judge_that_is_gone_holds_up_no_other(server, fails, tmp_path, capsys):
+    """And who has nothing left to be asked is no error, by whichever of its names."""
+    fails(lambda a, b: GIVEN_UP)
+    with FakeOpenAI(answer=better, fault_for=Faulty(lambda a, b: GIVEN_UP)) as other:
+        gone = f"openai:gpt-4o-mini@{other.url}"
+        for name in (gone, "gpt-4o"):
+            scored(TEXTS[:2], judge=name)
+    fails()
+    assert main(["rejudge", "--ledger", "l.sqlite"]) == 1
+    out = capsys.readouterr().out
+    assert f"{gone} is left out: " in out
+    assert "2 of 4 answered, 2 without a verdict" in out
+    for name in ("gpt-4o", "openai:gpt-4o", f"openai:gpt-4o@{server.url}"):
+        assert main(["rejudge", "--ledger", "l.sqlite", "--judge_model_name", name]) == 0
+        assert "has no failed judgement that is unanswered; nobody is asked" in capsys.readouterr().out
+    assert main(["rejudge", "--ledger", "l.sqlite", "--judge_model_name", gone]) == 2
+    assert len(server.replies_asked) == 2
 
 
 def test_a_kill_between_a_reply_that_cannot_be_read_and_the_second_keeps_the_question(tmp_path, monkeypatch):

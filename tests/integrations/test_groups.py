@@ -46,6 +46,9 @@ def rewarded(*rewards):
         ("aabb", 4, ["aa", "bb"]),  # a size that does not come out even
         ("aabb", 3, ["aa", "bb"]),
         ("abab", None, ["a", "b", "a", "b"]),  # only neighbours are a group
+        ("abcd", 4, ["abcd"]),  # each prompt has something of its own
+        ("abcabc", 3, ["abc", "abc"]),
+        ("aabbcc", 3, ["aa", "bb", "cc"]),  # an evaluation with groups of two
     ],
 )
 def test_worked_groups(keys, size, groups):
@@ -53,10 +56,11 @@ def test_worked_groups(keys, size, groups):
 
 
 @given(keys=st.lists(st.integers(0, 3)), size=st.none() | st.integers(1, 6))
-def test_groups_are_a_partition_and_each_has_one_key(keys, size):
+def test_groups_are_a_partition_and_each_has_one_key_or_the_size_that_was_given(keys, size):
     groups = in_groups(keys, size)
     assert [i for rows in groups for i in rows] == list(range(len(keys)))
-    assert all(len({keys[i] for i in rows}) == 1 for rows in groups)
+    one_key = all(len({keys[i] for i in rows}) == 1 for rows in groups)
+    assert one_key or (size and all(len(rows) == size for rows in groups))
 
 
 @given(prompts=st.lists(st.integers(0, 3), min_size=1, max_size=8), size=st.integers(2, 6), told=st.booleans())

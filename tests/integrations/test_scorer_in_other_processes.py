@@ -14,6 +14,7 @@ import pytest
 
 from softgrpo import Scorer
 from softgrpo.model_interface import ModelPool
+from softgrpo.spending.ledger import SqliteLedger
 from tests.fakes.chat_models import read
 from tests.fakes.openai_server import FakeOpenAI
 
@@ -117,3 +118,11 @@ def test_a_judge_without_a_name_stays():
 def test_a_shared_pool_stays():
     with ModelPool() as pool, pytest.raises(TypeError, match=r"a shared ModelPool stays in its process; leave models="):
         pickle.dumps(Scorer(criteria="x", judge=max, models=pool))
+
+
+def test_an_open_ledger_stays(tmp_path, monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", "sk")
+    with SqliteLedger(tmp_path / "l.sqlite") as ledger:
+        scorer = Scorer(criteria="x", judge="gpt-4o", ledger=ledger)
+        with pytest.raises(TypeError, match=r"an open SqliteLedger stays in its process; give the file's path"):
+            pickle.dumps(scorer)

@@ -8,11 +8,12 @@ import math
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from softgrpo import Scorer, UserError
-from softgrpo.integrations.trl import rows_of
+from softgrpo.integrations.trl_rows import rows_of
 from tests.fakes.builders import reply
 
 ROOT = Path(__file__).parents[2]
@@ -42,10 +43,45 @@ def test_groups_are_found_where_a_prompt_comes_twice_next_to_itself_and_apart():
     assert reward()(prompts, texts) == pytest.approx(expected)
 
 
-def test_columns_tell_groups_of_one_prompt_apart():
-    """Two rows of a data set with the same prompt, of which something else differs."""
-    found = reward()(["a"] * 6, ["x", "xx", "xxx"] * 2, side=["PRO"] * 3 + ["CON"] * 3)
-    assert found == pytest.approx(scores("a", "x", "xx", "xxx") * 2)
+class Trainer:
+    """As much of TRL's as a reward function can see."""
+
+    num_generations, num_generations_eval = 3, 2
+
+    def __init__(self, training=True):
+        self.model, self.metrics = SimpleNamespace(training=training), {}
+
+    def _log_metric(self, name, value):
+        self.metrics[name] = value
+
+
+@pytest.mark.parametrize(("training", "size"), [(True, 3), (False, 2)])
+def test_the_trainers_own_number_is_seen(training, size):
+    """One prompt in six rows: two groups of three in training, three of two in an evaluation."""
+    texts = ["x", "xx", "xxx", "xxxx", "x", "xxx"]
+    found = reward()(["a"] * 6, texts, log_metric=Trainer(training)._log_metric, side=["PRO"] * 3 + ["CON"] * 3)
+    assert found == pytest.approx([s for i in range(0, 6, size) for s in scores("a", *texts[i : i + size])])
+
+
+@pytest.mark.parametrize("given", [None, 4])
+def test_what_a_rollout_brings_of_each_completion_parts_no_group(given):
+    seen = []
+
+    def look(prompt, completion):
+        seen.append(dict(prompt.meta))
+        return 0
+
+    function = Scorer(criteria="c", judge=longer, rewards={"look": look}).for_trl(num_generations=given)
+    texts = ["x", "xx", "xxx", "xxxx"]
+    found = function(["a"] * 4, texts, env_reward=[1, 1, 0, 0], level=[2] * 4, self=[1] * 4)
+    assert found == pytest.approx(scores("a", *texts))
+    assert seen[0] == {"level": 2, "self": 1}, "of a group what its rows agree on"
+
+
+def test_a_prompt_may_have_something_of_each_rollout_in_it():
+    prompts = [f"Turn {i}" for i in range(4)]
+    function = Scorer(criteria="c", judge=longer).for_trl(num_generations=4)
+    assert function(prompts, ["x", "xx", "xxx", "xxxx"]) == pytest.approx(scores("?", "x", "xx", "xxx", "xxxx"))
 
 
 def test_a_size_that_is_given_divides_equal_neighbours():
@@ -167,7 +203,7 @@ def test_the_asynchronous_one_has_groups_side_by_side():
     ("found", "is_old"), [("1.5.1", True), ("0.29.1", True), ("1.6.0", False), ("2.0.dev0", False)]
 )
 def test_a_trl_that_takes_a_missing_reward_for_zero_is_refused(monkeypatch, found, is_old):
-    monkeypatch.setattr("softgrpo.integrations.trl.version", lambda name: found)
+    monkeypatch.setattr("softgrpo.integrations.trl_rows.version", lambda name: found)
     if is_old:
         with pytest.raises(UserError, match=rf"trl {found}: it takes a missing reward for zero; install trl>=1.6"):
             reward()

@@ -54,6 +54,8 @@ class Watched(GRPOTrainer):
     seen: list[dict]
 
     def _calculate_rewards(self, inputs, prompts, completions, completion_ids_list):
+        for i, row in enumerate(inputs):  # as TRL does with what a rollout function brings of each completion
+            row["steps"] = i
         rewards = super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)
         self.seen.append({"train": self.model.training, "prompts": prompts, "completions": completions,
                           "rewards": rewards[:, 0].tolist()})  # fmt: skip
