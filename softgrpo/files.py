@@ -95,10 +95,21 @@ def hold(folder: Path) -> int | None:
 
     Where the disk knows no such locks, nobody is kept out.
     """
+    folder.mkdir(parents=True, exist_ok=True)
+    return _locked(os.open(folder, os.O_RDONLY))
+
+
+def hold_beside(path: Path) -> int | None:
+    """The same for a single file, by an empty `NAME.lock` beside it.
+
+    That one stays: were it removed, two could hold a lock of that name, one of them on a file that is gone.
+    """
+    return _locked(os.open(path.with_name(f"{path.name}.lock"), os.O_RDWR | os.O_CREAT, 0o644))
+
+
+def _locked(handle: int) -> int | None:
     import fcntl
 
-    folder.mkdir(parents=True, exist_ok=True)
-    handle = os.open(folder, os.O_RDONLY)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

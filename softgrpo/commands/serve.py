@@ -11,6 +11,7 @@ from pathlib import Path
 
 from softgrpo.config import ServeConfig
 from softgrpo.errors import UserError
+from softgrpo.integrations.serve_client import token_of
 from softgrpo.judges.by_name import check_judge
 from softgrpo.model_interface import ModelPool
 from softgrpo.models import names
@@ -23,7 +24,6 @@ from softgrpo.spending.ledger import SqliteLedger
 from softgrpo.spending.services import asks_about_pairs
 from softgrpo.tasks import Task
 
-TOKEN = "SOFTGRPO_SERVE_TOKEN"
 COHORTS = "cohorts.sqlite"
 
 
@@ -36,7 +36,7 @@ def run(config: ServeConfig) -> int:
     except ImportError as error:
         raise UserError(f"softgrpo serve needs {error.name}; pip install 'softgrpo[serve]'") from None
     logging.basicConfig(format="softgrpo: %(message)s")
-    token = os.environ.get(TOKEN) or None
+    token = token_of()
     with ExitStack() as opened:
         sock = opened.enter_context(bound(config.host, config.port, has_token=token is not None))
         scorer = open_scorer(config, opened)

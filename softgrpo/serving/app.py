@@ -7,6 +7,7 @@ from typing import Any
 from fastapi import FastAPI, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, PlainTextResponse
+from starlette.routing import Route as AnyRoute
 
 from softgrpo import __version__
 from softgrpo.scorer import Scorer
@@ -43,14 +44,15 @@ def make_app(scorer: Scorer, *, token: str | None = None, **limits: Any) -> Fast
     app.router.route_class = Route
     app.state.service = service
     app.add_exception_handler(RequestValidationError, on_invalid)
+    add_routes(app, service)
+    hosts.add_routes(app, service)
     app.add_middleware(
         Door,
         limits=service.limits,
         token=token,
+        paths=frozenset(route.path for route in app.routes if isinstance(route, AnyRoute)),
         count=lambda path, status: service.metrics.requests.labels(path, status).inc(),
     )
-    add_routes(app, service)
-    hosts.add_routes(app, service)
     return app
 
 
@@ -92,6 +94,7 @@ def add_routes(app: FastAPI, service: Service) -> None:
             }
         )
 
+    @app.head("/healthz", include_in_schema=False)
     @app.get("/healthz", response_model=schemas.Health)
     async def healthz() -> Response:
         """Whether the server is there; needs no token."""

@@ -32,6 +32,8 @@ class Cohort:
         self.prompt, self.asked = sample.prompt, sample.asked
         self.members: dict[str, Sample] = {}
         self.state = COLLECTING
+        self.owed: set[str] = set()
+        """who was told to ask again before it ended"""
         self.began, self.patience = now, float("inf")
         self.timer: asyncio.TimerHandle | None = None
         self.over: asyncio.Future[dict[str, Reward] | BaseException] = asyncio.get_running_loop().create_future()
@@ -72,7 +74,9 @@ class Cohorts:
         over = found.over
         await asyncio.wait({over}, timeout=wait_s)  # whoever leaves takes nothing along
         if not over.done():
+            found.owed.add(sample.member)
             return found.state
+        found.owed.discard(sample.member)
         ended = over.result()
         if isinstance(ended, BaseException):
             raise Unjudged(ended)
@@ -133,7 +137,7 @@ class Cohorts:
         check_text(cohort.members[sample.member].text, sample)
         check(cohort.size, cohort.asked, sample)
         self._count("member", "retry")
-        if cohort.state == FAILED:
+        if cohort.state == FAILED and sample.member not in cohort.owed:  # which has not heard yet what came of it
             self._start(cohort)
         return cohort
 
@@ -185,21 +189,24 @@ class Cohorts:
         try:
             scored = await self._judge_group(cohort.prompt, [cohort.members[name].completion for name in names])
             rewards = dict(zip(names, rewards_of(scored), strict=True))
-            if cohort.state != OVER:
+            again = any(reward.again for reward in rewards.values())
+            if cohort.state != OVER and not again:
                 self._keep(cohort, rewards)  # before anyone is answered
         except Exception as error:
-            self._fail(cohort, error)
+            self._leave(cohort, error, "failed")
             return
-        if cohort.state != OVER:
+        if again:
+            self._leave(cohort, rewards, "unjudged")
+        elif cohort.state != OVER:
             self._finish(cohort, rewards, "judged")
 
-    def _fail(self, cohort: Cohort, error: Exception) -> None:
+    def _leave(self, cohort: Cohort, found: dict[str, Reward] | Exception, outcome: str) -> None:
+        """Nothing is kept, and it stays for those who ask again, but not for ever."""
         if cohort.state == OVER:
             return
-        self._count("cohort", "failed")
+        self._count("cohort", outcome)
         cohort.state = FAILED
-        cohort.end(error)
-        # it stays for those who ask again, but not for ever
+        cohort.end(found)
         self._call_at(cohort, asyncio.get_running_loop().time() + self.deadline_s, self._forget)
 
     def _expire(self, cohort: Cohort) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hmac
 import json
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Collection, MutableMapping
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -37,15 +37,25 @@ class Refused(Exception):
 class Door:
     """Checks the token, takes the body in whole, answers what nothing else has answered, and counts."""
 
-    def __init__(self, app: Any, *, limits: Limits, token: str | None, count: Callable[[str, int], None]) -> None:
+    def __init__(
+        self,
+        app: Any,
+        *,
+        limits: Limits,
+        token: str | None,
+        paths: Collection[str],
+        count: Callable[[str, int], None],
+    ) -> None:
+        """`count(path, status)`: the path is one of `paths`, or `other`, since a caller may ask for any."""
         self.app, self.limits, self.count = app, limits, count
+        self._paths = paths
         self._token = token.encode() if token else None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        status = 0
+        status, path = 0, scope["path"].removeprefix(scope.get("root_path", ""))
 
         async def sending(message: MutableMapping[str, Any]) -> None:
             nonlocal status
@@ -54,7 +64,7 @@ class Door:
 
         try:
             headers: Headers = dict(scope["headers"])
-            self._check(scope["path"].removeprefix(scope.get("root_path", "")), headers)
+            self._check(path, headers)
             body = await self._body(headers, receive)
             await self.app(scope, _again(body, receive), sending)
         except Refused as refused:
@@ -66,15 +76,14 @@ class Door:
             if not status:
                 await _answer(sending, number, detail)
         finally:
-            route = scope.get("route")
-            self.count(getattr(route, "path", "other"), status)
+            self.count(path if path in self._paths else "other", status)
 
     def _check(self, path: str, headers: Headers) -> None:
         if path in OPEN:
             return
         if self._token is None:
             origin = headers.get(b"origin")
-            if origin and urlsplit(origin.decode("latin-1")).hostname not in LOOPBACK:
+            if origin and not _is_here(origin.decode("latin-1")):
                 raise Refused(403, "a page of another site asks; give the server a token, and send that")
         elif not hmac.compare_digest(headers.get(b"authorization", b""), b"Bearer " + self._token):
             wanted = (b"www-authenticate", b"Bearer")
@@ -105,6 +114,18 @@ class Door:
                         return b"".join(parts)
         except TimeoutError:
             raise Refused(408, f"the body did not come within {BODY_SECONDS:g} s; send it at once") from None
+
+
+def _is_here(origin: str) -> bool:
+    """A page of this machine's own.
+
+    >>> _is_here("http://localhost:3000"), _is_here("https://elsewhere.example"), _is_here("http://[::1")
+    (True, False, False)
+    """
+    try:
+        return urlsplit(origin).hostname in LOOPBACK
+    except ValueError:
+        return False
 
 
 def _again(body: bytes, receive: Receive) -> Receive:

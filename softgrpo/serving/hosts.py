@@ -15,7 +15,8 @@ from softgrpo.errors import UserError
 from softgrpo.integrations.groups import neutral_rewards
 from softgrpo.records import ScoredGroup
 from softgrpo.serving import schemas
-from softgrpo.serving.claims import Claims
+from softgrpo.serving.claims import FORGOTTEN, Claims
+from softgrpo.serving.responses import output_text
 from softgrpo.serving.rewards import Reward, whole_group
 from softgrpo.serving.samples import Sample
 from softgrpo.serving.service import Service, content
@@ -31,7 +32,7 @@ LOOK = 1.0
 
 def add_routes(app: FastAPI, service: Service) -> None:
     """The trainers' own paths."""
-    claims = Claims(service.kept)
+    claims = Claims(service.kept, forgotten=max(FORGOTTEN, 2 * service.limits.cohort_deadline_s))
     waiting: dict[Request, list[Sample]] = {}
 
     def release(request: Request) -> None:
@@ -42,7 +43,7 @@ def add_routes(app: FastAPI, service: Service) -> None:
     async def compare(body: schemas.CompareRequest) -> Response:
         """A whole group in NeMo Gym's form."""
         service.limits.check_text("principle", body.principle)
-        group = service.group(body.conversation_history, [output_text(r) for r in body.response_objs])
+        group = service.group(body.conversation_history, [output_text(r, i) for i, r in enumerate(body.response_objs)])
         scored = await service.score(group, criteria=body.principle)
         if not any(map(math.isfinite, scored.rewards)):
             first = scored.failures[0] if scored.failures else "nothing was judged"
@@ -152,24 +153,6 @@ def response(query: str, prompt: str) -> str:
             break
         end = bare - len(token)
     return query[len(prompt) : end]
-
-
-def output_text(given: dict[str, Any]) -> str:
-    """What an object of the Responses API says: the text of its messages, without the reasoning.
-
-    >>> said = {"type": "message", "content": [{"type": "output_text", "text": "Yes."}]}
-    >>> output_text({"output": [{"type": "reasoning", "summary": [{"text": "Hm."}]}, said]}), output_text({})
-    ('Yes.', '')
-    """
-    items = given.get("output")
-    parts = [
-        part
-        for item in (items if isinstance(items, list) else ())
-        if isinstance(item, dict) and item.get("type") == "message" and isinstance(item.get("content"), list)
-        for part in item["content"]
-    ]
-    texts = [p.get("text") for p in parts if isinstance(p, dict) and p.get("type") == "output_text"]
-    return "\n".join(text for text in texts if isinstance(text, str))
 
 
 def comparisons(scored: ScoredGroup, objective: str) -> list[dict[str, Any]]:

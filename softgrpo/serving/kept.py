@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 import time
 from collections.abc import Iterator, Mapping
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from softgrpo.errors import UserError
-from softgrpo.files import transaction
+from softgrpo.files import hold_beside, transaction
 from softgrpo.serving.rewards import Reward
 
 MARK = int.from_bytes(b"sgco", "big")
@@ -61,7 +62,8 @@ class EndedMember:
 
 
 class KeptCohorts:
-    """Cohorts by id, attempt and round: digests of what was asked, and rewards, but no texts.
+    """Cohorts by id, attempt and round: digests of what was asked, and rewards, but no texts. The file is one
+    server's alone: of two, each would judge what the other does, and spend for it.
 
     >>> kept = KeptCohorts(":memory:")
     >>> kept.keep("c", Ended(attempt=0, round=0, size=2, prompt="d"), {"m": ("t", Reward(reward=1.5))})
@@ -72,9 +74,10 @@ class KeptCohorts:
     def __init__(self, path: str | Path, *, hours: float = 48.0, most: int = MOST, serves: str = "") -> None:
         """`serves`: a digest of what judges here; what another one judged is not found.
 
-        Raises `UserError` for a file that is something else."""
+        Raises `UserError` for a file that is something else, or that another server has."""
         self.path, self.hours, self.most, self.serves = Path(path), hours, most, serves
         self._unswept = 0
+        self._held: int | None = None
         with self._clear_errors():
             if str(path) != ":memory:":
                 self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -82,18 +85,23 @@ class KeptCohorts:
             try:
                 self._open()
             except BaseException:
-                self._file.close()
+                self.close()
                 raise
 
     def keep(self, id: str, ended: Ended, members: Mapping[str, tuple[str, Reward]]) -> None:
-        """All of a cohort or, killed meanwhile, nothing. `members`: the digest of each one's text, and its reward."""
+        """All of a cohort or, killed meanwhile, nothing. `members`: the digest of each one's text, and its reward.
+
+        What was judged is never replaced by a failure."""
         key = self._key(id)
         rows = [
-            (key, ended.attempt, member, ended.round, text, json.dumps(reward.to_dict()), 0)
+            (key, ended.attempt, member, ended.round, text, json.dumps(reward.to_keep()), 0)
             for member, (text, reward) in members.items()
         ]
         cohort = (key, ended.attempt, ended.round, ended.size, ended.prompt, ended.failure, time.time())
+        judged = "SELECT 1 FROM cohorts WHERE id=? AND attempt=? AND round=? AND failure=''"
         with self._clear_errors(), transaction(self._file):
+            if ended.failure and self._file.execute(judged, cohort[:3]).fetchone():
+                return
             self._file.execute("INSERT OR REPLACE INTO cohorts VALUES (?,?,?,?,?,?,?)", cohort)
             self._file.executemany("INSERT OR REPLACE INTO members VALUES (?,?,?,?,?,?,?)", rows)
         self._unswept += 1
@@ -117,17 +125,23 @@ class KeptCohorts:
             row = self._file.execute(query, (self._key(id), attempt, member)).fetchone()
         return EndedMember(text=row[0], reward=Reward(**json.loads(row[1])), of=_ended(row[2:])) if row else None
 
-    def answered(self, id: str, member: str) -> None:
-        """Whoever asked for that member has been answered."""
+    def answered(self, id: str, member: str) -> bool:
+        """Whoever asked for that member has been answered; whether there is such a one."""
+        change = "UPDATE members SET answered=1 WHERE id=? AND member=?"
         with self._clear_errors():
-            self._file.execute("UPDATE members SET answered=1 WHERE id=? AND member=?", (self._key(id), member))
+            return self._file.execute(change, (self._key(id), member)).rowcount > 0
 
-    def beginning(self, id: str, with_: str) -> dict[str, bool]:
-        """Members whose names begin so, and whether they were answered."""
-        query = "SELECT member, answered FROM members WHERE id=? AND attempt=0 AND member>=? AND member<?"
+    def beginning(self, id: str, with_: str, *, within: float) -> dict[str, bool]:
+        """Members whose names begin so, and whether one's answer is still to be fetched: it was judged within so many
+        seconds, and not answered."""
+        query = (
+            "SELECT member, answered=0 AND failure='' AND at>=? FROM members JOIN cohorts USING (id, attempt, round) "
+            "WHERE id=? AND attempt=0 AND member>=? AND member<? ORDER BY round"
+        )
         with self._clear_errors():
-            rows = self._file.execute(query, (self._key(id), with_, with_ + "\x7f")).fetchall()
-        return {member: bool(answered) for member, answered in rows}
+            bounds = time.time() - within, self._key(id), with_, with_ + "\x7f"
+            rows = self._file.execute(query, bounds).fetchall()
+        return {member: bool(is_due) for member, is_due in rows}
 
     def sweep(self) -> None:
         """Drop what is too old, and the oldest where there are too many."""
@@ -142,8 +156,11 @@ class KeptCohorts:
             self._file.execute("DELETE FROM cohorts WHERE at<=?", (before,))
 
     def close(self) -> None:
-        """Everything is in the file already."""
+        """Everything is in the file already; another server may have it."""
         self._file.close()
+        if self._held is not None:
+            os.close(self._held)
+            self._held = None
 
     def _key(self, id: str) -> str:
         return f"{self.serves}/{id}"
@@ -155,6 +172,13 @@ class KeptCohorts:
         )
         if tables and mark != MARK:
             raise UserError(f"cohorts {self.path}: is a database of something else; name another file with --cohorts")
+        if str(self.path) != ":memory:":
+            self._held = hold_beside(self.path)
+            if self._held is None:
+                raise UserError(
+                    f"cohorts {self.path}: another server has this file; stop that one, or name another file with "
+                    "--cohorts"
+                )
         self._file.execute("PRAGMA journal_mode=WAL")
         self._file.execute("PRAGMA synchronous=NORMAL")  # a kill costs nothing; only a power cut may cost the last rows
         self._file.execute(f"PRAGMA application_id={MARK}")

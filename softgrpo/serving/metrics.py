@@ -11,8 +11,10 @@ from prometheus_client.core import CounterMetricFamily
 
 from softgrpo.records import ScoredGroup
 from softgrpo.scorer import Scorer
+from softgrpo.serving.rewards import is_unjudged
 
 KIND = "text/plain; version=0.0.4; charset=utf-8"
+OUTCOMES = ("judged", "unjudged", "expired", "failed", "retired")
 SECONDS = (0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100, 300, 1000)
 
 
@@ -23,19 +25,20 @@ class Metrics:
         self.registry = CollectorRegistry()
         counts: dict[str, Any] = {"registry": self.registry, "namespace": "softgrpo"}
         self.groups = Counter(
-            "groups", "Groups by what came of them: rewarded, partly, unrewarded, error", ["outcome"], **counts
+            "groups",
+            "Groups by what came of them: rewarded, partly, unrewarded, unjudged, error",
+            ["outcome"],
+            **counts,
         )
         self.completions = Counter("completions", "Completions of groups that were scored", **counts)
         self.failed = Counter("judgements_failed", "Judgements without an outcome", **counts)
-        self.cohorts = Counter(
-            "cohorts", "Cohorts by how they ended: judged, expired, failed, retired", ["outcome"], **counts
-        )
+        self.cohorts = Counter("cohorts", f"Cohorts by how they ended: {', '.join(OUTCOMES)}", ["outcome"], **counts)
         self.members = Counter("members", "Members of cohorts: new, retry, conflict, late", ["kind"], **counts)
         self.seconds = Histogram("judging_seconds", "Seconds in which a group was judged", buckets=SECONDS, **counts)
         self.requests = Counter("requests", "Requests by path and status", ["path", "status"], **counts)
         self.open = Gauge("open_cohorts", "Cohorts that have not ended", **counts)
         self.registry.register(_OfScorer(scorer))  # type: ignore[arg-type]
-        for outcome in ("judged", "expired", "failed", "retired"):  # shown from the first reading on
+        for outcome in OUTCOMES:  # shown from the first reading on
             self.cohorts.labels(outcome)
         for kind in ("new", "retry", "conflict", "late"):
             self.members.labels(kind)
@@ -47,7 +50,8 @@ class Metrics:
     def scored(self, group: ScoredGroup, seconds: float) -> None:
         """A group has been scored."""
         known = int(np.isfinite(group.rewards).sum())
-        outcome = "unrewarded" if not known else "rewarded" if known == len(group.rewards) else "partly"
+        outcome = "rewarded" if known == len(group.rewards) else "partly" if known else "unrewarded"
+        outcome = "unjudged" if is_unjudged(group) else outcome
         self.groups.labels(outcome).inc()
         self.completions.inc(len(group.rewards))
         self.failed.inc(len(group.failures))

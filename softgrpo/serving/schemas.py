@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, StrictStr
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictStr
 
 Number = float | None
+HUGE = 2**63
 Whole = Annotated[int, Field(strict=True)]
 Seconds = Annotated[float, Field(strict=True, gt=0, le=86400, allow_inf_nan=False)]
 Prompt = Annotated[
@@ -31,8 +32,8 @@ class CohortRequest(_Strict):
 
     cohort: StrictStr = Field(min_length=1, max_length=512, description="Names the group.", examples=["run-1/7"])
     size: Whole = Field(ge=2, description="How many different members the group has.", examples=[2])
-    member: Annotated[StrictStr, Field(min_length=1, max_length=512)] | StrictInt = Field(
-        description="Names the sample within its group; a retry bears the same.", examples=[0]
+    member: Annotated[StrictStr, Field(min_length=1, max_length=512)] | Annotated[Whole, Field(ge=-HUGE, le=HUGE)] = (
+        Field(description='Names the sample within its group, 1 as "1"; a retry bears the same.', examples=[0])
     )
     prompt: Prompt
     completion: Any = Field(description=COMPLETION, examples=["It rained all night."])
@@ -60,6 +61,7 @@ class CohortAnswer(BaseModel):
     reward_parts: dict[str, Number]
     failure: str
     n_judged: int = Field(description="Members of the group that have a reward.")
+    again: bool = Field(description="The judge failed the whole group, and the same sent again has it judged again.")
 
 
 class Waiting(BaseModel):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import Any
 
 import numpy as np
@@ -267,8 +268,9 @@ def test_the_end_of_the_server_is_told_to_all_and_what_is_judged_is_kept():
 
 def test_a_file_answers_members_that_were_never_answered(tmp_path):
     async def asked(judge, *members):
-        here = Cohorts(judge, KeptCohorts(tmp_path / "c.sqlite"))
-        return await asyncio.gather(*(here.ask(sample(m, m)) for m in members))
+        with contextlib.closing(KeptCohorts(tmp_path / "c.sqlite")) as kept:
+            here = Cohorts(judge, kept)
+            return await asyncio.gather(*(here.ask(sample(m, m)) for m in members))
 
     first = run(asked(Judge(), "a", "bb"))
     judge = Judge()
@@ -277,7 +279,7 @@ def test_a_file_answers_members_that_were_never_answered(tmp_path):
 
 
 def test_another_judge_finds_nothing_of_the_first_ones(tmp_path):
-    one, other = (KeptCohorts(tmp_path / "c.sqlite", serves=serves) for serves in ("one", "other"))
+    one = KeptCohorts(tmp_path / "c.sqlite", serves="one")
 
     async def asked():
         here = Cohorts(Judge(), one)
@@ -285,6 +287,8 @@ def test_another_judge_finds_nothing_of_the_first_ones(tmp_path):
 
     run(asked())
     assert one.find("c", 0, "a")
+    one.close()
+    other = KeptCohorts(tmp_path / "c.sqlite", serves="other")
     assert other.find("c", 0, "a") is other.newest("c") is None
 
 

@@ -142,7 +142,11 @@ def test_signals_end_it_and_whoever_waits_is_told(fake, tmp_path, number, status
     assert server.process.returncode == status
     assert server.said.endswith(f"softgrpo serves debate under gpt-4o at {server.url} (docs at /docs)\n")
     assert (out, err) == ("", "")
-    assert sorted(path.name for path in (tmp_path / "kept").iterdir()) == ["cohorts.sqlite", "ledger.sqlite"]
+    assert sorted(path.name for path in (tmp_path / "kept").iterdir()) == [
+        "cohorts.sqlite",
+        "cohorts.sqlite.lock",
+        "ledger.sqlite",
+    ]
 
 
 @pytest.mark.parametrize(

@@ -49,7 +49,7 @@ def test_a_comparison_in_nemo_gyms_form():
     body = {"conversation_history": CHAT, "response_objs": responses, "principle": None, "task_index": 3}
     with serving(free()) as url:
         status, found = asked(url, lambda post: post("/compare", body))
-    direct = free().score(CHAT, ["It rained.", "It rained\n all night.", "", "Why"])
+    direct = free().score(CHAT, ["It rained.", "It rained all night.", "", "Why"])
     assert status == 200
     assert found["rewards"] == direct.rewards.tolist()
     first = found["comparison_results"][0]

@@ -95,6 +95,7 @@ def test_samples_that_come_one_by_one_are_scored_as_one_group(url):
         "reward_parts": {"answer": expected[2]},
         "failure": "",
         "n_judged": 3,
+        "again": False,
     }
 
 
@@ -209,7 +210,7 @@ WRONG = {
     "deep": ("/v1/score", DEEP.encode(), 400, "nested too deeply"),
     "deep within": ("/v1/cohort", json.dumps(member("a", "b")).replace('"Why?"', DEEP).encode(), 400, "too deeply"),
     "NaN": ("/v1/score", b'{"prompt": {"motion": NaN}, "completions": ["a", "b"]}', 400, "NaN"),
-    "infinite": ("/v1/cohort", json.dumps(member("a", "b", wait_s=1)).replace(": 1}", ": 1e999}").encode(), 422, ""),
+    "infinite": ("/v1/cohort", json.dumps(member("a", "b", wait_s=1)).replace(": 1}", ": 1e999}").encode(), 400, "infinity"),
     "missing": ("/v1/score", {"completions": ["a", "b"]}, 422, "prompt: Field required"),
     "unknown": ("/v1/score", {"prompt": "a", "completions": ["a", "b"], "secret": 1}, 422, "a field that is not known"),
     "no list": ("/v1/score", {"prompt": "a", "completions": "secret"}, 422, "completions: Input should be a"),

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from softgrpo import Scorer, UserError
-from softgrpo.integrations import verl
+from softgrpo.integrations import serve_client, verl
 from tests.serving.running import serving
 
 
@@ -34,7 +34,7 @@ def gathered(*coroutines):
         try:
             return await asyncio.gather(*coroutines)
         finally:
-            await verl._session().close()
+            await serve_client.session().close()
 
     return asyncio.run(run())
 
@@ -56,10 +56,11 @@ def test_a_prompt_may_be_a_chat_in_an_array():
     assert [one["score"] for one in found] == pytest.approx([-1.2, 1.2])
 
 
-def test_without_a_reward_all_is_finite_and_has_the_same_names():
+def test_without_a_reward_all_is_finite_and_has_the_same_names(monkeypatch):
     def silent(prompt, first, second):
         return None
 
+    monkeypatch.setattr(verl, "JUDGING_S", -19.0)
     with serving(free(silent)) as url:
         found = gathered(*(reward(url, text, size=2) for text in ("a", "bb")))
     assert found == [{"score": 0.0, "judged": 0.0, "tournament": 0.0}] * 2
@@ -91,7 +92,7 @@ def test_it_waits_for_a_server_that_comes_back(monkeypatch, tmp_path):
     """The judge is out of reach once, and the request is held in slices."""
     from softgrpo.models.api.errors import APIStop
 
-    monkeypatch.setattr(verl, "HELD_S", 0.3)
+    monkeypatch.setattr(serve_client, "HELD_S", 0.3)
     monkeypatch.setenv("SOFTGRPO_SERVE_TOKEN", "t")
     errors = [APIStop("out of reach")]
 
@@ -109,7 +110,7 @@ def test_it_waits_for_a_server_that_comes_back(monkeypatch, tmp_path):
         first = asyncio.ensure_future(reward(url, "a", size=2))
         await asyncio.sleep(1)
         found = await asyncio.gather(first, reward(url, "b", size=2))
-        await verl._session().close()
+        await serve_client.session().close()
         return found
 
     with serving(free(Judge()), token="t") as url:
