@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -322,6 +323,30 @@ def test_a_file_of_something_else_is_left_alone(tmp_path):
     (tmp_path / "text").write_text("no database, but long enough to be looked at" * 50)
     with pytest.raises(UserError, match="name another file with --cohorts"):
         KeptCohorts(tmp_path / "text")
+
+
+def test_a_file_is_one_servers_and_free_when_that_is_gone(tmp_path):
+    first = KeptCohorts(tmp_path / "c.sqlite")
+    with pytest.raises(UserError, match=r"c\.sqlite: another server has this file; stop that one, or name another"):
+        KeptCohorts(tmp_path / "c.sqlite")
+    KeptCohorts(tmp_path / "other.sqlite").close()
+    first.close()
+    KeptCohorts(tmp_path / "c.sqlite").close()
+    KeptCohorts(":memory:"), KeptCohorts(":memory:")
+    assert not Path(":memory:.lock").exists()
+
+
+def test_what_was_judged_is_not_replaced_by_what_expired():
+    from softgrpo.serving.kept import Ended
+
+    kept = KeptCohorts(":memory:")
+    ended = dict(attempt=0, round=0, size=2, prompt="")
+    expired = Ended(failure="1 of 2 members came", **ended), {"m": ("t", Reward(reward=None))}
+    kept.keep("c", *expired)
+    kept.keep("c", Ended(**ended), {"m": ("t", Reward(reward=1.0))})
+    kept.keep("c", *expired)
+    assert kept.newest("c").failure == ""
+    assert kept.find("c", 0, "m").reward.reward == 1.0
 
 
 # --- any order

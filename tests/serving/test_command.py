@@ -186,6 +186,45 @@ def test_a_file_of_something_else_is_no_file_of_cohorts(fake, capsys, monkeypatc
     assert (tmp_path / "mine.txt").read_text() == "mine" * 500
 
 
+def test_a_file_that_another_server_has_is_said_and_free_after_a_kill(fake, capsys, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    flags = [*CRITERIA, "--judge_model_name", "gpt-4o", "--cohorts", "mine.sqlite"]
+    with Process(tmp_path, *flags):
+        assert run("serve", [*flags, "--port", "0"]) == 2
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1
+    assert "cohorts mine.sqlite: another server has this file; stop that one, or name another file" in err
+    with Process(tmp_path, *flags) as after:
+        assert after.end(signal.SIGTERM)[0] == 0
+
+
+@pytest.mark.parametrize("token", ["geheim und so", "geheim\x07", "geheimé", "geheim\nso"])
+def test_a_token_that_no_header_can_bear_is_said_and_not_shown(capsys, monkeypatch, tmp_path, token):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv(TOKEN, token)
+    assert run("serve", [*CRITERIA, "--port", "0"]) == 2
+    out, err = capsys.readouterr()
+    assert (out, err.count("\n")) == ("", 1)
+    assert f"{TOKEN}: holds what is no printable ASCII, or a space" in err
+    assert "geheim" not in err
+
+
+def test_white_space_is_no_token(capsys, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv(TOKEN, " \n")
+    assert run("serve", [*CRITERIA, "--port", "0", "--host", "0.0.0.0"]) == 2
+    assert "others could reach it" in capsys.readouterr().err
+
+
+def test_a_token_is_what_stands_between_white_space(fake, tmp_path):
+    async def scored(url):
+        async with client(url, headers={"Authorization": "Bearer geheim"}) as post:
+            return (await post("/v1/rank", prompt="a", completions=["b", "c"]))[0]
+
+    with Process(tmp_path, *CRITERIA, "--judge_model_name", "gpt-4o", **{TOKEN: " geheim\n"}) as server:
+        assert asyncio.run(scored(server.url)) == 200
+
+
 def test_a_port_that_is_taken_is_said(capsys, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     with socket.create_server(("127.0.0.1", 0)) as taken:

@@ -9,6 +9,7 @@ import pytest
 
 from softgrpo import Scorer
 from softgrpo.serving.hosts import ENDS, response
+from softgrpo.serving.responses import output_text
 from tests.serving.running import client, serving
 
 CHAT = [{"role": "user", "content": "Why is the street wet?"}]
@@ -98,6 +99,14 @@ def test_a_principle_is_the_criteria_and_failures_are_counted():
     assert found["metrics"]["n_unjudged"] == 6
     assert found["metrics"]["n_left_out"] == 1
     assert nothing == (503, {"detail": "no response has a reward: no"})
+
+
+def test_what_a_response_says_is_its_texts_in_a_row_a_plain_one_and_a_refusal():
+    parts = [{"type": "output_text", "text": "It"}, {"type": "refusal", "refusal": " rained."}, {"type": "x"}]
+    messages = [{"type": "message", "content": content} for content in (parts, " All", None)]
+    given = {"output": [*messages, {"type": "message"}, {"type": "function_call"}, messages[1]]}
+    assert output_text(given, 0) == "It rained. All All"
+    assert output_text({"output": []}, 0) == output_text({"output": None}, 0) == output_text({}, 0) == ""
 
 
 # --- OpenRLHF
@@ -198,6 +207,55 @@ def test_a_server_that_was_killed_knows_who_was_not_answered(tmp_path):
         return again, later.take("c", "t", "third"), later.take("d", "t", "third")
 
     assert asyncio.run(run()) == (["t.1", "t.2", "u.0", "u.1"], "t.2", "t.0")
+
+
+def claimed(ended_ago=None, failure="", *, answered=False, gone=True):
+    """What an equal text becomes, when a first one has been there, and its cohort has ended."""
+    from softgrpo.serving import kept as module
+    from softgrpo.serving.claims import Claims
+    from softgrpo.serving.kept import Ended, KeptCohorts
+    from softgrpo.serving.rewards import Reward
+
+    async def run():
+        kept = KeptCohorts(":memory:")
+        claims = Claims(kept)
+        name = claims.take("c", "t", "one")
+        if ended_ago is not None:
+            now = module.time.time()
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(module.time, "time", lambda: now - ended_ago)
+                ended = Ended(attempt=0, round=0, size=2, prompt="", failure=failure)
+                kept.keep("c", ended, {name: ("digest", Reward(reward=None))})
+        if answered:
+            claims.answered("c", name)
+        elif gone:
+            claims.release("c", name, "one")
+        return claims.take("c", "t", "other")
+
+    return asyncio.run(run())
+
+
+def test_a_place_is_taken_over_where_it_is_collected_or_was_judged_just_now_and_not_else():
+    assert claimed() == claimed(ended_ago=200) == "t.0"
+    assert claimed(gone=False) == claimed(ended_ago=0, answered=True) == "t.1"
+    assert claimed(ended_ago=400) == "t.1", "the trainer has long given up"
+    assert claimed(ended_ago=0, failure="1 of 2 members came") == "t.1", "nobody is given what has expired"
+    assert claimed(answered=True) == "t.1", "of a group that was not judged, and is kept nowhere"
+
+
+def test_a_sample_that_is_sent_after_its_cohort_has_expired_waits_for_siblings_of_its_own():
+    async def sent(url):
+        async with client(url) as post:
+            timeout = aiohttp.ClientTimeout(total=0.2)
+            async with aiohttp.ClientSession(timeout=timeout) as session:
+                with pytest.raises(asyncio.TimeoutError):
+                    await session.post(f"{url}/openrlhf?size=2", json=query("same"))
+            await asyncio.sleep(1.5)
+            return await asyncio.gather(*(post("/openrlhf?size=2", query(text)) for text in ("same", "other text")))
+
+    with serving(free(), cohort_deadline_s=1) as url:
+        found = asyncio.run(sent(url))
+    assert [one["rewards"][0] for _, one in found] == pytest.approx([-1.2, 1.2])
 
 
 def test_tokens_at_the_end_are_nothing_that_was_said():

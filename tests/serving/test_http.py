@@ -201,6 +201,16 @@ def test_the_file_of_cohorts_holds_no_texts(tmp_path):
 # --- what is refused
 
 LONG = [{"role": "user", "content": "secret" * 200}]
+
+
+def compared(response):
+    return {"conversation_history": LONG[:0], "response_objs": [{}, response]}
+
+
+def said(content):
+    return compared({"output": [{"type": "message", "content": content}]})
+
+
 DEEP = "[" * 100_000 + "]" * 100_000
 WRONG = {
     "no JSON": ("/v1/score", b'{"prompt": ', 400, "the body is no JSON"),
@@ -210,7 +220,15 @@ WRONG = {
     "deep": ("/v1/score", DEEP.encode(), 400, "nested too deeply"),
     "deep within": ("/v1/cohort", json.dumps(member("a", "b")).replace('"Why?"', DEEP).encode(), 400, "too deeply"),
     "NaN": ("/v1/score", b'{"prompt": {"motion": NaN}, "completions": ["a", "b"]}', 400, "NaN"),
-    "infinite": ("/v1/cohort", json.dumps(member("a", "b", wait_s=1)).replace(": 1}", ": 1e999}").encode(), 400, "infinity"),
+    "infinite": ("/v1/cohort", json.dumps(member("a", "b", wait_s=1)).replace(": 1}", ": 1e999}").encode(), 400, "NaN"),
+    "endless": ("/v1/score", b'{"prompt": {"motion": -1e999}, "completions": ["a", "b"]}', 400, "NaN and infinity"),
+    "raw halves": ("/v1/score", b'{"prompt": "\xed\xa0\x80", "completions": ["a", "b"]}', 400, "the body is no JSON"),
+    "UTF-16": ("/v1/score", '{"prompt": "a", "completions": ["a", "b"]}'.encode("utf-16"), 400, "the body is no JSON"),
+    "half a cohort": ("/v1/cohort", member("a", "secret", cohort="secret \ud800"), 422, "cohort: "),
+    "half a member": ("/v1/cohort", member("secret \udfff", "secret"), 422, "member: "),
+    "a large member": ("/v1/cohort", member(2**63 + 1, "secret"), 422, "member: "),
+    "a low member": ("/v1/cohort", member(-(2**63) - 1, "secret"), 422, "member: "),
+    "a huge deadline": ("/v1/cohort", member("a", "secret", deadline_s=10**400), 422, "deadline_s: "),
     "missing": ("/v1/score", {"completions": ["a", "b"]}, 422, "prompt: Field required"),
     "unknown": ("/v1/score", {"prompt": "a", "completions": ["a", "b"], "secret": 1}, 422, "a field that is not known"),
     "no list": ("/v1/score", {"prompt": "a", "completions": "secret"}, 422, "completions: Input should be a"),
@@ -233,6 +251,10 @@ WRONG = {
     "a deadline": ("/v1/cohort", member("a", "secret", deadline_s=-1), 422, "deadline_s: Input should be"),
     "an attempt": ("/v1/cohort", member("a", "secret", attempt=-1), 422, "attempt"),
     "one response": ("/compare", {"conversation_history": [], "response_objs": [{}]}, 422, "give two or more"),
+    "an output": ("/compare", compared({"output": "secret"}), 422, "response_objs.1: its output is no list"),
+    "items": ("/compare", compared({"output": ["secret"]}), 422, "response_objs.1: its output is no list of objects"),
+    "a content": ("/compare", said({"secret": 1}), 422, "response_objs.1: its content of a message is no list"),
+    "a part": ("/compare", said([{"type": "output_text", "text": ["secret"]}]), 422, "response_objs.1: its text of a"),
     "queries": ("/openrlhf?size=2", {"query": ["a", "b"], "prompts": ["a"]}, 422, "query has 2 texts and prompts 1"),
     "no size": ("/openrlhf", {"query": ["a"], "prompts": ["a"]}, 422, "size: Field required"),
     "no prompt": ("/openrlhf?size=2", {"query": ["secret"], "prompts": ["a"]}, 422, "query.0 does not begin with its"),
@@ -267,6 +289,18 @@ def test_half_characters_and_control_characters_are_no_harm(url):
     status, found = asked(url, lambda post: post("/v1/score", prompt="\ud83d?", completions=texts))
     assert status == 200
     assert len(found["rewards"]) == 3
+
+
+def test_a_text_with_half_a_character_is_a_member_all_the_same(url):
+    both = member("a", "\ud800", "halves of one"), member(2**63, "bb", "halves of one")
+    found = asked(url, lambda post: together(post, *both))
+    assert [one["reward"] for _, one in found] == pytest.approx([-1.2, 1.2])
+
+
+def test_1_as_a_number_and_as_a_text_is_one_member(url):
+    both = member(1, "a", "names"), member("1", "a", "names", wait_s=0.1)
+    first, second = asked(url, lambda post: together(post, *(b | {"wait_s": 0.1} for b in both)))
+    assert first == second == (202, {"state": "collecting"})
 
 
 def test_a_chunked_body_is_counted_as_it_comes(url):
@@ -347,14 +381,47 @@ def test_a_page_of_another_site_is_not_let_in(url):
     async def each(post):
         body = {"prompt": "a", "completions": ["a", "b"]}
         found = []
-        for origin in ("https://evil.example", "null", "http://127.0.0.1:9", "http://localhost:9"):
+        origins = (
+            "https://evil.example",
+            "null",
+            "http://[::1",
+            "http://[x]",
+            "http://127.0.0.1:9",
+            "http://localhost:9",
+        )
+        for origin in origins:
             found.append((await post.session.post(f"{url}/v1/score", json=body, headers={"Origin": origin})).status)
         return found
 
-    assert asked(url, each) == [403, 403, 200, 200]
+    assert asked(url, each) == [403] * 4 + [200] * 2
+
+
+def test_whether_it_is_there_may_be_asked_without_a_body(url):
+    async def each(post):
+        answer = await post.session.head(f"{url}/healthz")
+        return answer.status, await answer.read()
+
+    assert asked(url, each) == (200, b"")
 
 
 # --- what can be read of it
+
+
+def test_what_is_turned_away_at_the_door_is_counted_under_the_path_that_was_asked():
+    async def each(post):
+        for path in ("/v1/score", "/metrics", "/secret/of/mine"):
+            await post.session.post(url + path, json={})
+        headers = {"Authorization": "Bearer t"}
+        await post.session.post(f"{url}/v1/score", data=b"x" * 2_000_000, headers=headers)
+        return await (await post.session.get(f"{url}/metrics", headers=headers)).text()
+
+    with serving(free(), token="t", max_body_mb=1) as url:
+        page = asked(url, each)
+    lines = {line for line in page.splitlines() if line.startswith("softgrpo_requests_total")}
+    assert lines == {
+        f'softgrpo_requests_total{{path="{path}",status="{status}"}} 1.0'
+        for path, status in [("/v1/score", 401), ("/metrics", 401), ("other", 401), ("/v1/score", 413)]
+    }
 
 
 def test_metrics_are_prometheus_own():

@@ -6,9 +6,11 @@ import asyncio
 import functools
 import inspect
 import math
+import re
 
 import numpy as np
 import pytest
+from aiohttp import web
 
 from softgrpo import Scorer, UserError
 from softgrpo.integrations import serve_client, verl
@@ -115,4 +117,73 @@ def test_it_waits_for_a_server_that_comes_back(monkeypatch, tmp_path):
 
     with serving(free(Judge()), token="t") as url:
         found = asyncio.run(run(url))
+    assert [one["judged"] for one in found] == [1.0, 1.0]
+
+
+# --- wrong arguments
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["", "127.0.0.1:8009", "localhost:8009", "ftp://a", "http://", "http://:8009", "http://a:x", "http://[::1", None],
+)
+def test_what_is_no_url_is_said_at_once(url):
+    with pytest.raises(UserError, match=r"^url .* is no http:// or https:// URL; give one, as http://127"):
+        gathered(reward(url, "a"))
+
+
+@pytest.mark.parametrize("size", ["eight", "", None, 1, "1", 2.5, "nan", "inf", True])
+def test_what_is_no_size_is_said(size):
+    with pytest.raises(UserError, match=r"^size .* is no whole number of at least 2; give one"):
+        gathered(reward("http://127.0.0.1:9", "a", size=size))
+
+
+@pytest.mark.parametrize("deadline_s", ["soon", None, 0, -1, "nan", "inf", 1e6, 10**400])
+def test_what_is_no_deadline_is_said(deadline_s):
+    one = verl.compute_score("d", "a", extra_info={}, url="http://127.0.0.1:9", size=2, deadline_s=deadline_s)
+    with pytest.raises(UserError, match=r"^deadline_s .* is no number of seconds up to 86400; give one above 0"):
+        gathered(one)
+
+
+@pytest.mark.parametrize("question", [object(), {1, 2}, b"Why?", [{"role": object()}], float("nan"), {(1, 2): "a"}])
+def test_what_is_no_question_is_named(question):
+    with pytest.raises(UserError, match=r"^extra_info\['question'\] is a \w+ that is neither text, JSON nor an array"):
+        gathered(reward("http://127.0.0.1:9", "a", extra={"question": question, "split": "train"}))
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "words"),
+    [
+        (200, "<html>Welcome</html>", "answers 200 without a reward: that is another server; give url="),
+        (200, "[1]", "answers 200 without a reward"),
+        (200, '{"ok": true}', "answers 200 without a reward"),
+        (200, "", "answers 200 without a reward"),
+        (404, "<html>Not Found</html>", "answers 404: no word of why; is it softgrpo serve?"),
+    ],
+)
+def test_another_server_is_said_at_once(status, body, words):
+    async def run():
+        async def answer(_):
+            return web.Response(status=status, text=body, content_type="text/html")
+
+        app = web.Application()
+        app.router.add_post("/v1/cohort", answer)
+        runner = web.AppRunner(app)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        try:
+            host, port = runner.addresses[0]
+            await asyncio.wait_for(reward(f"http://{host}:{port}", "a"), 10)
+        finally:
+            await serve_client.session().close()
+            await runner.cleanup()
+
+    with pytest.raises(UserError, match=re.escape(words)):
+        asyncio.run(run())
+
+
+def test_a_token_is_sent_without_the_white_space_around_it(monkeypatch):
+    monkeypatch.setenv("MINE", " t\n")
+    with serving(free(), token="t") as url:
+        found = gathered(*(reward(url, text, size=2, token_env="MINE") for text in ("a", "bb")))
     assert [one["judged"] for one in found] == [1.0, 1.0]
