@@ -92,6 +92,14 @@ def test_a_missing_reward_is_the_mean_of_the_others(rewards):
         assert told == pytest.approx(mean if math.isnan(given_) else given_)
 
 
+def test_a_host_that_divides_by_the_standard_deviation_finds_it_a_little_smaller():
+    """Of eight with one missing by a factor of 0.93, as the page on other trainers says."""
+    rewards = np.array([1.5, -0.3, 0.2, -1.5, 0.9, 0.1, -0.7, NAN])
+    told = np.std(neutral_rewards(rewarded(*rewards)), ddof=1)
+    assert told / np.nanstd(rewards, ddof=1) == pytest.approx(math.sqrt(6 / 7))
+    assert round(math.sqrt(6 / 7), 2) == 0.93
+
+
 def test_missing_rewards_for_a_host_that_knows_them():
     assert rewards_or_none(rewarded(1.0, NAN, -0.5)) == [1.0, None, -0.5]
 
