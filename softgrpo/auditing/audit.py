@@ -13,7 +13,7 @@ from typing import Any
 
 from softgrpo.auditing import examine
 from softgrpo.auditing.examine import Figure, Seen
-from softgrpo.auditing.gold import UNDECIDED, GoldPair
+from softgrpo.auditing.gold import GoldPair
 from softgrpo.records import Judge, Verdict
 from softgrpo.tournament.run import Tournament, run_tournaments
 from softgrpo.tournament.schedule import round_robin
@@ -26,9 +26,15 @@ class Audit:
     judge: str
     how: dict[str, int]
     """by which means the verdicts came"""
+    n_pairs: int
+    """gold pairs asked about"""
+    n_subjects: int
+    """what they are about"""
     agreement: Figure
     """share of gold pairs won by the better text"""
     agreement_by_kind: dict[str, Figure]
+    n_by_kind: dict[str, int]
+    """gold pairs asked about; a figure's `n` are those of them that were judged in both orders"""
     first_share: Figure
     position_bias: Figure
     noise: Figure
@@ -67,36 +73,34 @@ def audit(
     found = _both_ways(judge, tournaments)
     seconds = time.monotonic() - started
     of_gold = [
-        _seen(verdicts, (0, 1), tournament, gold=1, kind=p.kind)
-        for p, tournament, verdicts in zip(chosen, tournaments, found, strict=False)
+        _seen(p, (p.better, p.worse), (0, 1), verdicts, gold=1, kind=p.kind)
+        for p, verdicts in zip(chosen, found, strict=False)
     ]
     of_tables = [
-        [
-            _seen(verdicts, (i, j), tournament, gold=int(i == 0), kind="")
-            for i, j in combinations(range(len(tournament.contest.texts)), 2)
-        ]
-        for tournament, verdicts in zip(tournaments[len(chosen) :], found[len(chosen) :], strict=True)
+        [_seen(p, texts, (i, j), verdicts, gold=int(i == 0)) for i, j in combinations(range(len(texts)), 2)]
+        for (p, texts), verdicts in zip(tables, found[len(chosen) :], strict=True)
     ]
     everything = of_gold + [seen for table in of_tables for seen in table]
     verdicts = [v for some in found for v in some]
     failure_rate, why = examine.failures(verdicts)
-    counted = [s for s in of_gold if s.kind not in UNDECIDED]
+    kinds = sorted({p.kind for p in chosen})
     masses = [v.mass for v in verdicts if v.mass is not None]
     thousand = 1000 / max(len(verdicts), 1)
     return Audit(
         judge=judge.name,
         how={how: sum(v.how == how for v in verdicts) for how in sorted({v.how for v in verdicts})},
-        agreement=examine.agreement(counted),
-        agreement_by_kind={
-            kind: examine.agreement([s for s in of_gold if s.kind == kind]) for kind in sorted({p.kind for p in chosen})
-        },
+        n_pairs=len(chosen),
+        n_subjects=len({p.unit for p in chosen}),
+        agreement=examine.agreement(of_gold),
+        agreement_by_kind={kind: examine.agreement([s for s in of_gold if s.kind == kind]) for kind in kinds},
+        n_by_kind={kind: sum(p.kind == kind for p in chosen) for kind in kinds},
         first_share=examine.first_share(everything),
         position_bias=examine.position_bias(everything),
         noise=examine.noise(everything),
-        consistency=examine.consistency(counted),
+        consistency=examine.consistency(of_gold),
         ties=examine.ties(everything),
         cycles=examine.cyclic_share(of_tables, [list(combinations(range(len(texts)), 2)) for _, texts in tables]),
-        length_preference=examine.length_preference([s for s in everything if s.kind not in UNDECIDED]),
+        length_preference=examine.length_preference(everything),
         n_verdicts=len(verdicts),
         failure_rate=failure_rate,
         failures=why,
@@ -120,14 +124,25 @@ def _both_ways(judge: Judge, tournaments: Sequence[Tournament]) -> list[tuple[Ve
     """Both orders even of a judge that scores texts, so that every judge answers the same questions."""
     if not judge.scores_texts:
         return run_tournaments(judge, tournaments)
-    return judge.judge([replace(b.contest, matches=round_robin(range(len(b.contest.texts)))) for b in tournaments])
+    contests = [b.contest for b in tournaments]
+    return judge.judge(
+        [replace(c, matches=round_robin(range(len(c.texts)), objective=c.objective.name)) for c in contests]
+    )
 
 
-def _seen(verdicts: Sequence[Verdict], ij: tuple[int, int], tournament: Tournament, *, gold: int, kind: str) -> Seen:
+def _seen(
+    pair: GoldPair,
+    texts: Sequence[str],
+    ij: tuple[int, int],
+    verdicts: Sequence[Verdict],
+    *,
+    gold: int,
+    kind: str = "",
+) -> Seen:
     by_order = {(v.match.first, v.match.second): v for v in verdicts}
-    lengths = [max(len(tournament.contest.texts[k] or ""), 1) for k in ij]
+    lengths = [max(len(texts[k]), 1) for k in ij]
     return Seen(
-        unit=tournament.contest.prompt.subject,
+        unit=pair.unit,
         forward=by_order[ij],
         backward=by_order[ij[::-1]],
         gold=gold,

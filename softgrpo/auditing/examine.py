@@ -66,7 +66,11 @@ class Figure:
     n: int
 
     def __str__(self) -> str:
-        return f"{self.value:.2f} [{self.low:.2f}, {self.high:.2f}]" if self.n else "none"
+        if not self.n or math.isnan(self.value):
+            return "none"
+        if math.isnan(self.low):
+            return f"{self.value:.2f} (of one subject: no interval)"
+        return f"{self.value:.2f} [{self.low:.2f}, {self.high:.2f}]"
 
 
 def first_share(pairs: Sequence[Seen]) -> Figure:
@@ -115,8 +119,8 @@ def length_preference(pairs: Sequence[Seen]) -> Figure:
     """
     known = [p for p in pairs if p.readable]
     x = np.array([[p.length_ratio, float(p.gold)] for p in known]).reshape(-1, 2)
-    y = np.array([p.outcome for p in known])
     hard = any(p.hard for p in known)
+    y = np.array([p.outcome if hard else log_odds(p.outcome) for p in known])
     # where no pair has a known winner, that column says nothing
     x = x if x[:, 1].any() else x[:, :1]
 
@@ -170,7 +174,8 @@ def _share(figure: Figure, n_units: int) -> Figure:
 
 def _bootstrap(units: Sequence[str], statistic: Callable[[np.ndarray], float]) -> Figure:
     """A statistic of rows, and its percentile interval over units (Efron, 1979)."""
-    rows = [np.flatnonzero(np.array(units) == u) for u in sorted(set(units))]
+    unit_of_row = np.array(units)
+    rows = [np.flatnonzero(unit_of_row == u) for u in sorted(set(units))]
     everything = np.concatenate(rows) if rows else np.empty(0, int)
     value = statistic(everything)
     if len(rows) < 2 or not math.isfinite(value):
@@ -189,7 +194,7 @@ def _p_first(verdict: Verdict) -> float:
 
 
 def _least_squares(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    return np.linalg.lstsq(x, np.array([log_odds(p) for p in y]), rcond=None)[0]
+    return np.linalg.lstsq(x, y, rcond=None)[0]
 
 
 def _logistic(x: np.ndarray, y: np.ndarray, ridge: float = 0.01) -> np.ndarray:

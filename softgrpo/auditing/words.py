@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from softgrpo.auditing.audit import Audit
+from softgrpo.auditing.examine import Figure
 
 GOOD_AGREEMENT, LOW_AGREEMENT = 0.8, 0.6
 """lower ends of the interval: from the first a judge is fit, below the second it is not"""
@@ -35,7 +36,8 @@ def _against(audit: Audit) -> list[str]:
     if not audit.agreement.n:
         reasons.append("no gold pair was judged in both orders")
     elif not audit.agreement.low >= LOW_AGREEMENT:
-        reasons.append(f"it agrees with the gold set in {audit.agreement} of the pairs; a coin would reach 0.50")
+        more = "" if audit.agreement.high < GOOD_AGREEMENT else "; pairs on more subjects would tell"
+        reasons.append(f"it agrees with the gold set in {audit.agreement} of the pairs; a coin would reach 0.50{more}")
     return reasons
 
 
@@ -69,8 +71,9 @@ def table(audit: Audit) -> str:
     """All figures, one to a line."""
     read, written = audit.tokens_per_1000
     rows = [
-        ("agreement with the gold set", str(audit.agreement)),
-        *((f"  {kind}", str(figure)) for kind, figure in audit.agreement_by_kind.items()),
+        ("gold pairs", f"{audit.n_pairs}, on {_counted(audit.n_subjects, 'subject')}"),
+        ("agreement with the gold set", _of_pairs(audit.agreement, audit.n_pairs)),
+        *((f"  {kind[:30]}", _of_pairs(f, audit.n_by_kind[kind])) for kind, f in audit.agreement_by_kind.items()),
         ("text read first wins", str(audit.first_share)),
         ("position bias (log-odds)", str(audit.position_bias)),
         ("noise of a verdict (log-odds)", str(audit.noise)),
@@ -88,3 +91,20 @@ def table(audit: Audit) -> str:
         ),
     ]
     return "\n".join(f"{name:34} {value}" for name, value in rows)
+
+
+def _of_pairs(figure: Figure, asked: int) -> str:
+    """A share of pairs, of how many, and how many of those asked about were not judged in both orders."""
+    if not figure.n:
+        return f"none of {_counted(asked, 'pair')} judged"
+    unjudged = f", {asked - figure.n} not judged" if asked > figure.n else ""
+    return f"{figure} of {_counted(figure.n, 'pair')}{unjudged}"
+
+
+def _counted(n: int, what: str) -> str:
+    """How many.
+
+    >>> _counted(1, "pair"), _counted(2, "pair")
+    ('1 pair', '2 pairs')
+    """
+    return f"{n} {what}{'' if n == 1 else 's'}"

@@ -33,6 +33,15 @@ class EvaluateConfig:
     model_name: str | None = flag(None, f"a plain model instead of a run's: {ANY_MODEL_HELP}", group=MODELS)
     judge_model_name: str | None = flag(None, "who compares (default: the run's judge)", group=MODELS)
     compare_model_name: str | None = flag(None, "the opponent (default: the run's)", group=MODELS)
+    sentinel_judge: str | None = flag(
+        None,
+        "a judge that is told no criteria and looks on (default: the run's beside the run's judge, none beside "
+        "another; without a run embedded:sentinel beside the embedded judge); none switches it off",
+        group=MODELS,
+    )
+    sentinel_pairs: int | None = flag(
+        None, "pairs that it looks at, at most (default: the run's; all, or 64 behind a service)", group=MODELS, low=1
+    )
     dataset_name: str | None = flag(
         None, "the task: debate, comedy, recipes, or a .yaml or .py file (default: the run's)", group=DATA
     )
@@ -79,11 +88,27 @@ class AuditConfig:
     judge_model_name: str = flag("embedded", f"the judge: {ANY_MODEL_HELP}", group=MODELS)
     gold: str | None = flag(
         None,
-        "your own pairs: a .csv or .jsonl file with prompt, better, worse and, by wish, criteria and kind "
-        "(default: the packaged ones, on debate)",
+        "your own pairs: a .csv or .jsonl file with better, worse and, by wish, kind, beside prompt and, by wish, "
+        "criteria, or with --dataset_name the fields of that task (default: the packaged ones, on debate)",
         group=DATA,
     )
-    pairs: int = flag(96, "gold pairs, each in both orders", group=DATA, low=1)
+    dataset_name: str | None = flag(
+        None,
+        "the task whose fields your pairs have, and whose criteria judge: debate (motion, side), comedy (subject), "
+        "recipes (ingredients), or a .yaml or .py file",
+        group=DATA,
+    )
+    evaluator: str | None = flag(
+        None,
+        "the task whose criteria and format rules judge your pairs (default: the same; a name or a file)",
+        group=DATA,
+    )
+    pairs: int | None = flag(
+        None,
+        "gold pairs, each in both orders (default: all of them for a judge on this machine, else 96 at most)",
+        group=DATA,
+        low=1,
+    )
     groups: int = flag(8, "round robins among texts of one prompt, for cycles", group=DATA, low=0)
     group_size: int = flag(6, "texts of such a group, at most", group=DATA, low=3, high=64)
     seed: int = flag(0, "which pairs and groups are taken", group=DATA, low=0)

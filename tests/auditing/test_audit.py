@@ -12,7 +12,6 @@ from softgrpo.auditing import gold
 from softgrpo.auditing.audit import audit, n_calls
 from softgrpo.auditing.words import table, verdict
 from softgrpo.cli import main
-from softgrpo.errors import UserError
 from softgrpo.judges.callable import CallableJudge
 from tests.fakes.judges import ScriptedJudge, failing
 
@@ -101,24 +100,37 @@ def test_it_asks_as_often_as_it_says():
     assert found.n_verdicts == n_calls(PAIRS, **size) == len(judge.asked)
 
 
-def test_a_set_of_ones_own(tmp_path):
-    path = tmp_path / "gold.csv"
-    path.write_text("prompt,better,worse,kind\nWhy?,Because it rains.,banana,nonsense\nHow?,Slowly.,,empty\n")
-    pairs = gold.from_file(path)
-    assert [(p.prompt.question, p.kind) for p in pairs] == [("Why?", "nonsense"), ("How?", "empty")]
-    found = audit(ScriptedJudge(lambda a, b: float(len(a) > len(b))), pairs)
-    assert found.agreement.value == 1.0
+def test_a_judge_of_sides_alone_is_measured_by_the_wrong_sides_too():
+    """It knows everything but the side: what it misses there is in the total, as every kind is."""
+    blind = {(p.prompt.question, text) for p in PAIRS if p.kind == "wrong_side" for text in (p.better, p.worse)}
+
+    def p_first(question, first, second):
+        if {(question, first), (question, second)} <= blind:
+            return 0.5
+        return float((question, first) in GOOD)
+
+    found = audit(CallableJudge(p_first), PAIRS, pairs=len(PAIRS), groups=0)
+    assert found.agreement_by_kind["wrong_side"].value == 0.5
+    assert found.n_by_kind["wrong_side"] == sum(p.kind == "wrong_side" for p in PAIRS) > 0
+    assert found.agreement.n == found.n_pairs == len(PAIRS)
+    assert found.agreement.value == pytest.approx(1 - found.n_by_kind["wrong_side"] / 2 / len(PAIRS))
+    assert any("wrong_side" in reason for reason in verdict(found)[1])
 
 
-@pytest.mark.parametrize(
-    ("content", "word"),
-    [("prompt,better\nWhy?,a\n", "'worse'"), ("prompt,better,worse\nWhy?,,b\n", "'better'"), ("", "is empty")],
-)
-def test_a_gold_file_that_is_none_is_one_clear_line(tmp_path, content, word):
-    path = tmp_path / "gold.csv"
-    path.write_text(content)
-    with pytest.raises(UserError, match=word):
-        gold.from_file(path)
+def test_what_failed_is_counted_beside_its_kind():
+    fails = {p.better for p in PAIRS if p.kind == "padding"}
+    found = audit(failing(lambda a, b: bool({a, b} & fails)), PAIRS, groups=0)
+    asked, judged = found.n_by_kind["padding"], found.agreement_by_kind["padding"].n
+    assert judged == 0 < asked
+    assert f"none of {asked} pairs judged" in table(found)
+    assert f"of {found.agreement.n} pairs, {found.n_pairs - found.agreement.n} not judged\n" in table(found)
+
+
+def test_few_subjects_are_said_to_be_few():
+    found = audit(scripted(), PAIRS[:2], groups=0)
+    word, reasons = verdict(found)
+    assert word == "not fit"
+    assert any("more subjects" in reason for reason in reasons)
 
 
 def test_the_command_on_the_embedded_judge(tmp_path, capsys):
