@@ -11,10 +11,14 @@ import numpy as np
 
 from softgrpo.group_queue import GroupQueue
 from softgrpo.judges.canaries import Canary, Tally, draw_canaries, tally
+from softgrpo.judges.nobody import Nobody
+from softgrpo.judges.vectors import vectors_of
 from softgrpo.records import FAILED, NOTHING, Completion, Contest, Group, Judge, Objective, Prompt, ScoredGroup, Verdict
+from softgrpo.rewards.answers import answers_of
 from softgrpo.rewards.compose import FORMAT_PARTS, compose, format_parts, reward_stderrs
 from softgrpo.rewards.extra import extra_part
 from softgrpo.rewards.format import judged_text
+from softgrpo.rewards.sameness import SAMENESS, Recent
 from softgrpo.streams import seed_for
 from softgrpo.tasks.task import Task
 from softgrpo.tournament.bias import Bias, learned
@@ -26,6 +30,8 @@ from softgrpo.tournament.schedule import Plan, size
 
 Found = dict[tuple[int, str], tuple[Verdict, ...]]
 """verdicts by a group's place and an objective's name"""
+Parts = Mapping[str, np.ndarray]
+"""[G] each, by name"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,23 +48,12 @@ class Comparison:
     """decided because a text had nothing to show"""
 
 
-class Nobody:
-    """Stands where verdicts are recorded ones: there is nobody to ask."""
-
-    name = "nobody"
-    scores_texts = False
-
-    def judge(self, contests: Sequence[Contest]) -> list[tuple[Verdict, ...]]:
-        """Raises `ValueError`: an evaluator without a judge was asked for verdicts."""
-        raise ValueError("this evaluator has no judge; give score_groups the recorded verdicts, or make it with one")
-
-
 class Evaluator:
     """A task's objectives under one judge, with the weight of every reward part.
 
-    What it has learned of the judge and of the task's own rewards is its only state; a checkpoint keeps it. Several
-    threads may score groups and hold `meetings` at once, if the judge bears it: the state's mappings never change, new
-    ones take their place, and nothing that a thread has learned is lost.
+    What it has learned of the judge and of the task's own rewards, and what was answered lately, is its only state; a
+    checkpoint keeps it. Several threads may score groups and hold `meetings` at once, if the judge bears it: what the
+    state holds never changes, new takes its place, and nothing that a thread has learned is lost.
     """
 
     def __init__(
@@ -88,6 +83,8 @@ class Evaluator:
         """by objective"""
         self.canaries: Mapping[str, Tally] = {}
         """by kind, over the run"""
+        self.recent = Recent()
+        """answers to the last prompts, where sameness costs"""
         self.objectives = [replace(o, weight=self.weights[o.name]) for o in task.objectives if self.weights[o.name]]
         self.main = task.objectives[0]
         self._learning = threading.Lock()
@@ -119,8 +116,9 @@ class Evaluator:
                 for (place, _), verdicts in zip(came.items(), recorded, strict=True)
                 for o in self.objectives
             }
+        shared = self._sameness(came)
         scored = [
-            self._scored(group, {o.name: found[place, o.name] for o in self.objectives}, biases)
+            self._scored(group, {o.name: found[place, o.name] for o in self.objectives}, biases, shared.get(place, {}))
             for place, group in sorted(came.items())
         ]
         self._learn(scored)
@@ -159,6 +157,7 @@ class Evaluator:
             "biases": {name: asdict(bias) for name, bias in self.biases.items()},
             "canaries": {kind: asdict(tally) for kind, tally in self.canaries.items()},
             "complaints": dict(self.complaints),
+            "recent": self.recent.state(),
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
@@ -167,6 +166,7 @@ class Evaluator:
             self.biases = {name: Bias(**values) for name, values in state.get("biases", {}).items()}
             self.canaries = tallies(state)
             self.complaints = dict(state.get("complaints", {}))
+            self.recent = Recent.of(state.get("recent", {}))
 
     def _ask(
         self, queue: GroupQueue, seed: int | Sequence[int], biases: Mapping[str, Bias]
@@ -217,7 +217,7 @@ class Evaluator:
         return draw_canaries(contests, self.gold, rate=self.canary_rate, n_matches=n, seed=drawn)
 
     def _scored(
-        self, group: Group, found: Mapping[str, tuple[Verdict, ...]], biases: Mapping[str, Bias]
+        self, group: Group, found: Mapping[str, tuple[Verdict, ...]], biases: Mapping[str, Bias], shared: Parts
     ) -> ScoredGroup:
         n = len(group.completions)
         standings = {
@@ -227,7 +227,7 @@ class Evaluator:
         parts = {name: standing.scores for name, standing in standings.items()}
         if self.task.format is not None:
             parts |= format_parts([c.text for c in group.completions])
-        parts |= self._extra(group)
+        parts |= {**shared, **self._extra(group)}
         return ScoredGroup(
             group=group,
             verdicts=tuple(v for verdicts in found.values() for v in verdicts),
@@ -236,6 +236,16 @@ class Evaluator:
             rewards=compose(parts, self.weights) if parts else np.zeros(n),
             stderrs=reward_stderrs(standings, self.weights),
         )
+
+    def _sameness(self, came: Mapping[int, Group]) -> dict[int, Parts]:
+        """By place; of no group where it has no weight, or was recorded and is one of the task's extra rewards."""
+        if not self.weights.get(SAMENESS) or SAMENESS in self.task.extra_rewards:
+            return {}
+        contests = [contest_of(came[place], self.main, self.task.format) for place in sorted(came)]
+        answers = answers_of(contests, vectors_of(self.judge, contests))
+        with self._learning:
+            costs, self.recent = self.recent.costs(answers), self.recent.after(answers)
+        return {place: {SAMENESS: 0.0 - cost} for place, cost in zip(sorted(came), costs, strict=True)}
 
     def _extra(self, group: Group) -> dict[str, np.ndarray]:
         """[G] of each of the task's rewards from code that counts."""

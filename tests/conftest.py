@@ -27,7 +27,7 @@ PURE = (
 )
 LONGER = (
     *("tournament/test_noise", "tournament/test_win_share", "tasks/test_from_yaml", "tasks/test_chat_rows"),
-    *("tournament/test_bradley_terry", "grpo/test_tree", "grpo/test_loss"),
+    *("tournament/test_bradley_terry", "grpo/test_tree", "grpo/test_loss", "rewards/test_sameness"),
 )
 """simulations and fuzz, which are pure but take their time"""
 RUNS = ("training", "rollout", "evaluation/test_evaluate", "test_embedded_run", "test_docs", "test_cli", "test_threads")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import subprocess
 import sys
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
@@ -105,6 +105,28 @@ def test_advantages_are_divided_unless_the_loss_or_the_user_says_otherwise():
     assert read("--loss", "dr_grpo").scale_advantages is None
 
 
+@pytest.mark.parametrize(
+    ("judge", "given", "sentinel", "pairs"),
+    [
+        ("embedded", None, "embedded:sentinel", None),
+        ("embedded:likelihood", None, "embedded:sentinel", None),
+        ("embedded:prompt", None, "embedded:sentinel", None),
+        ("embedded:sentinel", None, None, None),
+        ("gpt-4o", None, None, None),
+        ("Qwen/Qwen2.5-1.5B-Instruct", None, None, None),
+        ("embedded", "none", None, None),
+        ("embedded", "gpt-4o", "gpt-4o", 64),
+        ("gpt-4o", "embedded", "embedded", None),
+    ],
+)
+def test_who_watches_which_judge(judge, given, sentinel, pairs):
+    config = TrainConfig(judge_model_name=judge, sentinel_judge=given)
+    assert (config.sentinel_name, config.sentinel_limit) == (sentinel, pairs)
+    assert (config.settled["sentinel_judge"], config.settled["sentinel_pairs"]) == (sentinel or "none", pairs)
+    assert replace(config, sentinel_pairs=9).sentinel_limit == 9
+    assert ("gpt-4o" in config.services) == ("gpt-4o" in (judge, sentinel))
+
+
 def test_the_losses_are_those_that_there_are():
     from softgrpo.grpo import LOSSES
 
@@ -117,6 +139,7 @@ def test_the_weights_are_the_seeds_and_reasoning_counts_where_it_is_free():
     assert weights == dict(answer=1.0, reasoning=0.5, strict_format=0.5, soft_format=0.5, tag_count=1.0)
     assert TrainConfig().weights(judge_is_local=False)["reasoning"] == 0
     assert TrainConfig(reasoning_weight=0.2).weights(judge_is_local=False)["reasoning"] == 0.2
+    assert TrainConfig(sameness_weight=2.0).weights(judge_is_local=True) == weights | {"sameness": 2.0}
 
 
 def test_only_the_embedded_model_is_shown_an_example_and_opened_unasked():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 import sys
 import threading
@@ -9,6 +10,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -18,6 +20,7 @@ from softgrpo.evaluator import FAILED, Evaluator
 from softgrpo.group_queue import GroupQueue
 from softgrpo.judges.text_scores import ScoringJudge
 from softgrpo.rewards.format import section
+from softgrpo.rollout.async_judging import AsyncJudging
 from softgrpo.tournament.schedule import Plan
 from tests.fakes.builders import ANSWER, REASONING, completion, group, prompt, reply, task
 from tests.fakes.judges import ScriptedJudge, failing, prefers_first, skill_judge
@@ -326,6 +329,141 @@ def test_nothing_that_a_thread_has_learned_is_lost():
         assert learned(8) == alone
     finally:
         sys.setswitchinterval(interval)
+
+
+SAME = ONLY_ANSWER | {"sameness": 2.0}
+
+
+def rounds(n, n_groups=3):
+    """Iterations whose groups share a text now and then."""
+    said = ["Free buses for all", "A toll is fair", "Free buses cost little", "Whales should vote"]
+    return [
+        [
+            group([reply(said[(i + k * j) % 4]) for j in range(3)] + ["no tags"], id=f"{i}/{k}", subject=f"{i}/{k}")
+            for k in range(n_groups)
+        ]
+        for i in range(n)
+    ]
+
+
+def longer():
+    return ScriptedJudge(lambda a, b: 0.9 if len(a) > len(b) else 0.1)
+
+
+def test_what_answers_to_other_prompts_have_in_common_costs():
+    e = evaluator(longer(), SAME)
+    same, other = reply("Free buses for all"), reply("Tolls")
+    scored = e.score_groups([group([same, other, "no tags"], id=str(i), subject=str(i)) for i in range(9)])
+    for s in scored:
+        assert s.reward_parts["sameness"].tolist() == [-1.0, -1.0, 0.0]
+        assert s.rewards == pytest.approx(s.reward_parts["answer"] + [-2, -2, 0])
+        assert math.copysign(1, s.reward_parts["sameness"][2]) == 1, "no zero with a sign"
+    (alone,) = evaluator(longer(), SAME).score_groups([group([same, other])])
+    assert alone.reward_parts["sameness"].tolist() == [0, 0]
+    (later,) = e.score_groups([group([same, reply("Whales should vote.")], id="later", subject="later")])
+    assert later.reward_parts["sameness"].tolist() == [-1.0, 0.0]
+
+
+@pytest.mark.parametrize("weights", [ONLY_ANSWER, ONLY_ANSWER | {"sameness": 0.0}])
+def test_without_a_weight_nothing_is_compared_or_remembered(weights):
+    e = evaluator(longer(), weights)
+    for groups in rounds(2):
+        assert not any("sameness" in s.reward_parts for s in e.score_groups(groups))
+    assert e.state()["recent"] == {"answers": [], "start": None}
+
+
+def test_both_sides_of_a_motion_are_not_compared():
+    sides = [group([reply("Free buses for all")] * 2, id=f"{i}/{side}", subject=str(i)) for i in (0,) for side in "ab"]
+    assert all((s.reward_parts["sameness"] == 0).all() for s in evaluator(longer(), SAME).score_groups(sides))
+
+
+@pytest.mark.parametrize("form", [None, "reasoning_answer"])
+def test_it_is_the_judged_section_that_is_compared_and_the_whole_reply_without_a_form(form):
+    texts = [[reply(f"word{i} is {i}", reasoning="The same reasoning."), reply(f"{i} no")] for i in range(9)]
+    e = Evaluator(replace(task(), format=form), longer(), SAME)
+    scored = e.score_groups([group(t, id=str(i), subject=str(i)) for i, t in enumerate(texts)])
+    costs = np.array([-s.reward_parts["sameness"] for s in scored])
+    assert (costs > 0.2).all() if form is None else (costs < 0.2).all()
+
+
+def test_which_group_comes_first_does_not_matter_to_what_is_shared():
+    def found(order):
+        e = evaluator(longer(), SAME)
+        out = []
+        for groups in rounds(4):
+            queue = GroupQueue(len(groups))
+            for place in order:
+                queue.put(place, groups[place])
+            out += [(s.group.prompt.id, s.rewards.tolist()) for s in e.score_groups(queue)]
+        return out, e.state()
+
+    assert found([0, 1, 2]) == found([2, 0, 1]) == found([1, 2, 0])
+
+
+class Seeing(ScoringJudge):
+    """Scores by length, and sees how often each letter stands in a text."""
+
+    def vectors(self, items):
+        return np.array([[item.text.count(letter) for letter in "abcdefghi"] for item in items], float)
+
+
+class Length:
+    def score(self, items):
+        return np.array([len(item.text) / 10 for item in items])
+
+
+@pytest.mark.parametrize("judge", [longer(), Seeing("seeing", Length())], ids=["words", "vectors"])
+@pytest.mark.parametrize(("staleness", "threaded"), [(0, False), (0, True), (1, True)])
+def test_a_run_goes_on_from_a_checkpoint_to_the_last_bit(judge, staleness, threaded):
+    """The memory is that of the order of iterations, also where the next one is sampled ahead and kept as it waits."""
+    iterations, last, cut = rounds(14), 13, 8
+
+    def run(since, e, line, until):
+        out = []
+        for now in range(since, until):
+            for k in line.missing(now, last):
+                line.sample(k, 3, ((place, iterations[k][place]) for place in (2, 0, 1)))
+            judged = line.take(now)
+            out += [(s.group.prompt.id, s.rewards.tolist(), s.reward_parts["sameness"].tolist()) for s in judged.scored]
+        return out, judged.state, line.pending()
+
+    def begun():
+        e = evaluator(judge, SAME)
+        score = lambda k, groups: e.score_groups(groups, seed=k)  # noqa: E731
+        return e, AsyncJudging(score, e.state, staleness=staleness, threaded=threaded)
+
+    whole, state, _ = run(0, *begun(), last + 1)
+    before, *beside = run(0, *begun(), cut)
+    torch.save(beside, file := io.BytesIO())
+    file.seek(0)
+    kept, pending = torch.load(file, weights_only=True)
+    e, line = begun()
+    e.restore(kept)
+    line.restore(pending, lambda k: [g.prompt for g in iterations[k]])
+    after, ended, _ = run(cut, e, line, last + 1)
+    assert before + after == whole
+    assert ended == state
+    assert (state["recent"]["start"] is not None) == isinstance(judge, Seeing)
+    assert any(cost for _, _, costs in after for cost in costs)
+
+
+def test_a_judge_with_vectors_is_asked_once_and_told_what_is_judged():
+    judge, asked = Seeing("seeing", Length()), []
+    see = judge.vectors
+    judge.vectors = lambda items: asked.append([i.text for i in items]) or see(items)
+    e = evaluator(judge, SAME)
+    e.score_groups(rounds(1)[0])
+    assert len(asked) == 1
+    assert len(asked[0]) == 9
+    assert "no tags" not in asked[0]
+
+
+def test_head_to_head_what_is_shared_plays_no_part():
+    e = evaluator(longer(), SAME)
+    prompts = [prompt(id=str(i), subject=str(i)) for i in range(9)]
+    rows = [[completion(reply("Free buses for all"))]] * 9
+    assert {m.p_win for m in e.meetings(prompts, rows, rows)} == {0.5}
+    assert e.state()["recent"]["answers"] == []
 
 
 def meet(judge, ours, theirs, **options):

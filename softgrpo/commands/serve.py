@@ -69,6 +69,11 @@ def check(config: ServeConfig) -> None:
         raise UserError(f"--dataset_name or --criteria: {what}; give a task, or what makes an answer better")
     if config.shrink_advantages:
         raise UserError("--shrink_advantages: a server gives rewards, and its client the advantages; drop it")
+    if config.sameness_weight:
+        raise UserError(
+            f"--sameness_weight {config.sameness_weight:g}: compares the answers of a run's iterations in their order, "
+            "which a server does not know; drop it"
+        )
     for name in ("ledger", "cohorts"):
         if (path := getattr(config, name)) and Path(path).is_dir():
             raise UserError(f"--{name} {path}: is a folder; name a file")

@@ -34,6 +34,12 @@ class JudgingFlags:
     strict_format_weight: float = flag(0.5, "reward of a reply that is the two sections and nothing else", group=REWARD)
     soft_format_weight: float = flag(0.5, "reward of a reply that has both sections in order", group=REWARD)
     tag_count_weight: float = flag(1.0, "weight of the tag count (0.125 per tag)", group=REWARD)
+    sameness_weight: float = flag(
+        0.0,
+        "weight of what an answer has in common with answers to other prompts (0 to 1), which is taken off its reward",
+        group=REWARD,
+        low=0,
+    )
     judge_orders: str = flag(
         "both",
         "each pair judged in both orders, or once with the orders balanced",
@@ -78,7 +84,7 @@ class JudgingFlags:
         return schedule_and_rating(self.schedule, self.rating, calls=self.judge_calls_per_group)
 
     def weights(self, *, judge_is_local: bool) -> dict[str, float]:
-        """The weight of every reward part, by name."""
+        """The weight of every reward part, by name; sameness is one where it counts."""
         reasoning = (0.5 if judge_is_local else 0.0) if self.reasoning_weight is None else self.reasoning_weight
         return {
             "answer": self.tournament_weight,
@@ -86,4 +92,5 @@ class JudgingFlags:
             "strict_format": self.strict_format_weight,
             "soft_format": self.soft_format_weight,
             "tag_count": self.tag_count_weight,
+            **({"sameness": self.sameness_weight} if self.sameness_weight else {}),
         }

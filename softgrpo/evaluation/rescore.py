@@ -82,9 +82,10 @@ def recorded_task(task: Mapping[str, Any], lines: Sequence[Mapping[str, Any]], p
         Objective(name=name, criteria=criteria, ties=name in task.get("ties", ()))
         for name, criteria in task["objectives"].items()
     ]
-    names = {name for line in lines for c in line["completions"] for name in c["reward_parts"]}
-    form = "reasoning_answer" if names & FORMAT_PARTS.keys() else None  # of runs that have not written it down
-    others = sorted(names - {o.name for o in objectives})
+    # in the order of the record, in which the run added them up
+    names = dict.fromkeys(name for line in lines for c in line["completions"] for name in c["reward_parts"])
+    form = "reasoning_answer" if names.keys() & FORMAT_PARTS.keys() else None  # of runs that have not written it down
+    others = [name for name in names if name not in task["objectives"]]
     return Task(
         name=task["evaluator"]["name"],
         system="",
@@ -92,7 +93,7 @@ def recorded_task(task: Mapping[str, Any], lines: Sequence[Mapping[str, Any]], p
         test=(),
         objectives=tuple(objectives),
         format=task.get("format", form),
-        # of the format rewards too: what the run had counts, whatever is computed now
+        # of format and sameness too: what the run had counts, whatever is computed now
         extra_rewards={name: _recorded_part(name, parts) for name in others},
     )
 

@@ -17,7 +17,7 @@ from softgrpo.errors import UserError
 from softgrpo.records import NOTHING, Completion, Message, Objective, Prompt
 
 ExtraReward = Callable[[Prompt, Completion], float]
-TAKEN = ("answer", "reasoning", "strict_format", "soft_format", "tag_count", "reward", "length", "sampled_logprob")
+TAKEN = tuple("answer reasoning strict_format soft_format tag_count sameness reward length sampled_logprob".split())
 """names of reward parts and metrics that a task's own may not have"""
 
 FORMATS = ("reasoning_answer", "none")

@@ -13,6 +13,7 @@ from softgrpo.evaluation.rescore import recorded_task, rescored
 from softgrpo.evaluator import FAILED, Evaluator
 from softgrpo.files import read_lines, write_json, write_lines
 from softgrpo.grpo.training_group import to_training_group
+from softgrpo.judges.text_scores import ScoringJudge
 from softgrpo.reporting.measure import group_lines
 from softgrpo.tournament.rule import Rule
 from tests.fakes.builders import completion, reply, task
@@ -20,12 +21,14 @@ from tests.fakes.builders import group as group_of
 from tests.fakes.judges import skill_judge
 from tests.training.runs import flags
 
+FORMLESS = {"strict_format": 0.5, "soft_format": 0.0, "tag_count": 1.0}
+
 
 @pytest.fixture(scope="module", params=["round_robin", "random_regular"])
 def folder(request, tmp_path_factory, tiny_folder, tiny_judge_folder):
     """A run whose rewards came from win shares or from a fitted rating."""
     folder = tmp_path_factory.mktemp("rescore") / request.param
-    changes = {} if request.param == "round_robin" else {"judge_calls_per_group": 4}
+    changes = {"sameness_weight": 0.7} if request.param == "round_robin" else {"judge_calls_per_group": 4}
     asked = flags(folder, tiny_folder, tiny_judge_folder, num_train_iters=4, reasoning_weight=0.5, **changes)
     assert run("train", asked) == 0
     return folder
@@ -40,6 +43,7 @@ def test_the_runs_own_rule_gives_the_runs_own_rewards(folder):
     found = list(rescored(folder, Rule(rating=rating)))
     lines = recorded(folder)
     assert len(found) == len(lines) == 4
+    assert ("sameness" in lines[0]["completions"][0]["reward_parts"]) == (rating == "win_share")
     for group, line in zip(found, lines, strict=True):
         assert group.prompt_id == line["prompt_id"]
         np.testing.assert_array_equal(group.rewards, np.array([c["reward"] for c in line["completions"]], float))
@@ -116,3 +120,28 @@ def test_parts_that_no_judge_gave_are_as_they_were_recorded(tmp_path, form):
         np.testing.assert_array_equal(one.advantages, to_training_group(other).advantages)
     assert np.isfinite(scored[0].rewards).tolist() == [True, False, True, True, False, True]
     assert scored[0].rewards[2] != scored[0].rewards[3], "the same text, another draw"
+
+
+def test_what_answers_have_in_common_is_as_it_was_recorded(tmp_path):
+    """The record has no vectors, and ends where a run was cut off."""
+
+    class Lengths:
+        def score(self, items):
+            return np.array([len(i.text) for i in items], float)
+
+    class Seeing(ScoringJudge):
+        def vectors(self, items):
+            return np.random.default_rng(len(items)).normal(size=(len(items), 5))
+
+    toy = replace(task(), extra_rewards={"a": lambda p, c: 1 / 3, "z": lambda p, c: 1 / 7})
+    evaluator = Evaluator(toy, Seeing("seeing", Lengths()), {"answer": 1.0, "sameness": 0.3, **FORMLESS})
+    texts = [reply(f"Free buses{' for all' * i}") for i in range(3)] + ["no tags"]
+    steps = [
+        evaluator.score_groups([group_of(texts, id=f"{i}{k}", subject=f"{i}{k}") for k in range(2)]) for i in range(20)
+    ]
+    written(tmp_path, steps, evaluator)
+    (tmp_path / "groups" / "step_000001.jsonl").unlink()
+    scored = [s for step in steps[1:] for s in step]
+    assert len({tuple(s.reward_parts["sameness"]) for s in scored}) > 10
+    for one, other in zip(rescored(tmp_path, Rule()), scored, strict=True):
+        np.testing.assert_array_equal(one.rewards, other.rewards)

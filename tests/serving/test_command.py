@@ -161,6 +161,7 @@ def test_signals_end_it_and_whoever_waits_is_told(fake, tmp_path, number, status
         ([*CRITERIA, "--judge_model_name", "embedded:oracle"], "unknown judge"),
         ([*CRITERIA, "--format", "json"], "format 'json'"),
         ([*CRITERIA, "--shrink_advantages"], "--shrink_advantages"),
+        ([*CRITERIA, "--sameness_weight", "1"], "--sameness_weight 1: "),
         ([*CRITERIA, "--cohorts", "."], "--cohorts .: is a folder"),
         ([*CRITERIA, "--port", "70000"], "--port 70000: must be at most 65535"),
         ([*CRITERIA, "--max_group", "1"], "--max_group 1: must be at least 2"),
