@@ -9,16 +9,15 @@ the whole embedded judge it should not. Both runs share everything but the judge
 from __future__ import annotations
 
 import argparse
-import json
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
-from quickstart import texture
+from quickstart import pairs_of, texture
 
-from softgrpo.files import read_lines, write_json
-from softgrpo.reporting.recorder import environment
+from softgrpo.files import write_json
+from softgrpo.reporting.recorder import environment, judged_alone, read_evaluations
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent
@@ -43,13 +42,12 @@ def train(judge: str, folder: Path) -> list[dict[str, Any]]:
     again = "import sys; from softgrpo.cli import main; sys.exit(main())"
     evaluate = [sys.executable, "-c", again, "evaluate", "--run", str(folder), "--judge_model_name", other]
     subprocess.run(evaluate, check=True, cwd=ROOT)
-    return [_one(path) for path in sorted((folder / "evaluations").glob("step_*.json"))]
+    return [_one(folder, e) for e in judged_alone(read_evaluations(folder))]
 
 
-def _one(path: Path) -> dict[str, Any]:
-    found = json.loads(path.read_text())
+def _one(folder: Path, found: dict[str, Any]) -> dict[str, Any]:
     keys = ("step", "judge", "win_rate", "low", "high", "win_rate_both_formed", "format_adherence", "n_pairs")
-    lines = read_lines(path.with_name(path.name.removesuffix(".json") + ".pairs.jsonl"))
+    lines = pairs_of(folder, found)
     return {key: found[key] for key in keys} | texture(lines) | {"first_texts": [line["ours"] for line in lines[:3]]}
 
 

@@ -13,7 +13,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from softgrpo.evaluation.head_to_head import path_of
 from softgrpo.files import read_lines, write_json, write_text
+from softgrpo.reporting.recorder import judged_alone, read_evaluations
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent
@@ -30,11 +32,12 @@ def train(task: str, folder: Path) -> dict[str, Any]:
     figures = ROOT / "docs" / "figures"
     figures.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(folder / "figures" / "win_rate.png", figures / f"{task}_win_rate.png")
-    paths = sorted((folder / "evaluations").glob("step_*.json"))
-    last = read_lines(paths[-1].with_name(paths[-1].name.removesuffix(".json") + ".pairs.jsonl"))
+    evaluations = judged_alone(read_evaluations(folder))
+    path = path_of(folder / "evaluations", evaluations[-1]["step"], evaluations[-1]["judge"])
+    last = read_lines(path.with_name(f"{path.stem}.pairs.jsonl"))
     return {
         "environment": json.loads((folder / "environment.json").read_text()),
-        "evaluations": [json.loads(p.read_text()) for p in paths],
+        "evaluations": evaluations,
         "seconds": read_lines(folder / "metrics.jsonl")[-1]["time_elapsed"],
         "last_texts": [{"question": line["question"], "text": line["ours"]} for line in last[:3]],
     }

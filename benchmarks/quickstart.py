@@ -15,7 +15,9 @@ from statistics import mean, median
 from typing import Any
 
 from softgrpo.cli import main as main_command
+from softgrpo.evaluation.head_to_head import path_of
 from softgrpo.files import read_lines, write_json, write_text
+from softgrpo.reporting.recorder import evaluations_in, judged_alone, read_evaluations
 from softgrpo.reporting.report import samples
 from softgrpo.rewards.format import section
 
@@ -57,9 +59,8 @@ def texture(lines: Sequence[dict[str, Any]]) -> dict[str, float]:
 def record(run: Path) -> dict[str, Any]:
     """Everything the README says of the run."""
     metrics = read_lines(run / "metrics.jsonl")
-    paths = sorted((run / "evaluations").glob("step_*.json"))
-    evaluations = [json.loads(p.read_text()) for p in paths]
-    ends = [read_lines(p.with_name(p.name.removesuffix(".json") + ".pairs.jsonl")) for p in (paths[0], paths[-1])]
+    evaluations = judged_alone(read_evaluations(run))
+    ends = [pairs_of(run, e) for e in (evaluations[0], evaluations[-1])]
     return {
         "command": "make demo && .venv/bin/python benchmarks/quickstart.py --run output/demo",
         "environment": json.loads((run / "environment.json").read_text()),
@@ -80,10 +81,16 @@ def record(run: Path) -> dict[str, Any]:
     }
 
 
+def pairs_of(run: Path, evaluation: dict[str, Any]) -> list[dict[str, Any]]:
+    """The texts of an evaluation, and what the judge said of them."""
+    path = path_of(run / "evaluations", evaluation["step"], evaluation["judge"])
+    return read_lines(path.with_name(f"{path.stem}.pairs.jsonl"))
+
+
 def larger(run: Path, output: Path) -> dict[str, Any]:
     """Base and final model again, on all 96 held-out prompts with two answers each: a narrower interval."""
     found = {}
-    for name, step in (("base", 0), ("final", None)):
+    for name in ("base", "final"):
         flags = [
             "--checkpoint",
             name,
@@ -96,8 +103,7 @@ def larger(run: Path, output: Path) -> dict[str, Any]:
         ]
         if main_command(["evaluate", "--run", str(run), *flags]):
             raise SystemExit(f"evaluating {name} failed")
-        path = next((output / name).glob("step_*.json" if step is None else f"step_{step:06d}.*.json"))
-        found[name] = json.loads(path.read_text())
+        found[name] = judged_alone(evaluations_in(output / name))[-1]
     return found
 
 

@@ -3,7 +3,7 @@
 DIR holds files of UKPConvArg1Strict (Habernal and Gurevych, ACL 2016, CC-BY 4.0): tab-separated pair id, label, two
 texts. Two heads come out. `convincing` is a Bradley-Terry model on standardised principal components of the frozen
 small model's hidden states. `coherent` tells what people wrote from what the small model itself writes about the same
-motions; it is used as a guard.
+motions; it is used as a guard. The strengths are the first edition's; `fit_embedded_judge.py` fits the second's.
 """
 
 from __future__ import annotations
@@ -23,9 +23,11 @@ from typing import Any
 
 import numpy as np
 
-from softgrpo.judges.embedded import judge as embedded
+from softgrpo.judges.embedded.aboutness import TOPIC_LAYERS, Aboutness
 from softgrpo.judges.embedded.convincing import DATA, QUESTION, Head, Strengths
+from softgrpo.judges.embedded.first_edition import Measured, combine
 from softgrpo.judges.embedded.hidden_states import follow, read
+from softgrpo.judges.embedded.total import total
 from softgrpo.judges.text_scores import Item
 from softgrpo.records import Objective, Prompt, Sampling
 from softgrpo.rewards.format import section
@@ -306,7 +308,7 @@ def fit_temperature(gaps: np.ndarray) -> float:
 
 
 def weak_samples(model: Any) -> list[tuple[str, str]]:
-    """What the small model itself writes about the motions: (text, motion). SampledRow once, and kept in `SAMPLES`."""
+    """What the small model itself writes about the motions: (text, motion). Drawn once, and kept in `SAMPLES`."""
     if not SAMPLES.exists():
         keys = [(motion, side) for motion, _ in MOTIONS.values() for side in CUES]
         drawn = [s for example in (True, False) for s in plain_samples(model, keys, example=example)]
@@ -398,7 +400,7 @@ class Texts:
         """[texts, 4] what convincing, about, coherent and the guards add at strengths of 1."""
         columns = (convincing, coherent, self.about, self.features["fluency", 0], self.features["endings", 0])
         rows = [
-            embedded.combine(item, embedded.Measured(*map(float, row)), Strengths())
+            combine(item, Measured(*map(float, row)), Strengths())
             for item, *row in zip(self.items, *columns, strict=True)
         ]
         named = np.array([[row.pop(name) for name in ("convincing", "about", "coherent")] for row in rows])
@@ -407,7 +409,7 @@ class Texts:
 
 def read_texts(model: Any, items: Sequence[Item], features: dict, topics: dict[str, np.ndarray]) -> Texts:
     """The texts with their aboutness, of which the heads know nothing."""
-    about = embedded.Aboutness(model, _head_for_topics(topics))
+    about = Aboutness(model, _head_for_topics(topics))
     what = ("about", *(f"{i.prompt.cue}\n{i.prompt.subject}\n{i.text}" for i in items))
     return Texts(items=items, features=features, about=kept(what, lambda: about(items)))
 
@@ -498,7 +500,7 @@ def fit_strengths(left_out: LeftOut, people: Texts, gold: Gold, topics: dict[str
         coherent = left_out.coherent(choice.layers, frozenset({t})).of(left_out.X[choice.layers])
         mine = pairs.topic == t
         full[mine] = sums(people.parts(scores, coherent), strengths[-1])[mine]
-    full = np.array([embedded.total({"sum": value}) for value in full])
+    full = np.array([total({"sum": value}) for value in full])
 
     choice = left_out.best(numbers)
     centre, vector = left_out.head(choice, frozenset())
@@ -546,10 +548,10 @@ def _head_for_topics(topics: dict[str, np.ndarray]) -> Head:
 def topic_statistics(model: Any, pairs: Pairs) -> dict[str, np.ndarray]:
     """Means and spread of the hidden states that show what a text is about: over texts, and over motions."""
     nothing = [""] * len(pairs.texts)
-    layers = embedded.TOPIC_LAYERS
-    texts = kept(("topics", *pairs.texts), lambda: follow(model, pairs.texts, nothing, nothing, layers=layers).methods)
+    layers = TOPIC_LAYERS
+    texts = kept(("topics", *pairs.texts), lambda: follow(model, pairs.texts, nothing, nothing, layers=layers).means)
     motions = [line["motion"] for line in _lines(DEBATES) if line["split"] == "train"]
-    subjects = follow(model, motions, [""] * len(motions), [""] * len(motions), layers=layers).methods
+    subjects = follow(model, motions, [""] * len(motions), [""] * len(motions), layers=layers).means
     return {"topic_centre": texts.mean(0), "topic_scale": texts.std(0) + 1e-6, "subject_centre": subjects.mean(0)}
 
 

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from softgrpo.auditing.gold import packaged
 from softgrpo.config.evaluation import Settings
-from softgrpo.config.players import ModelFlags, TaskFlags
+from softgrpo.config.players import EMBEDDED_SENTINEL, ModelFlags, TaskFlags
 from softgrpo.errors import UserError
 from softgrpo.evaluator import Evaluator
+from softgrpo.files import file_name
 from softgrpo.judges.by_name import check_judge, load_judge
+from softgrpo.judges.neutral import neutral
 from softgrpo.model_interface import ModelPool
 from softgrpo.models import names
 from softgrpo.models.loading import pick_device
-from softgrpo.records import Ledger
+from softgrpo.records import Judge, Ledger
 from softgrpo.rewards.compose import FORMAT_PARTS
 from softgrpo.spending.estimate import plan
 from softgrpo.streams import seed_for
@@ -39,9 +42,30 @@ def check_name(flag: str, name: str) -> None:
         raise UserError(f"--{flag}: {error}") from None
 
 
+def check_sentinel(config: ModelFlags, task: Task) -> None:
+    """The sentinel is a judge, and another than the one it watches."""
+    name = config.sentinel_name
+    if name is None:
+        if config.sentinel_pairs is not None:
+            raise UserError(
+                f"--sentinel_pairs {config.sentinel_pairs}: there is no sentinel; name one with --sentinel_judge"
+            )
+        return
+    check_name("sentinel_judge", name)
+    check_judge(name)
+    if config.sentinel == config.judge or file_name(name) == file_name(config.judge_model_name):
+        raise UserError(f"--sentinel_judge {name}: is the judge itself; name another, or none")
+    if config.sentinel_judge == EMBEDDED_SENTINEL and not _is_of_motions(task):
+        raise UserError(
+            f"--sentinel_judge {name}: knows arguments for and against motions alone, and {task.name} has none; name "
+            "another, or none"
+        )
+
+
 def check_services(config: ModelFlags, pool: ModelPool) -> None:
-    """Services are asked whether they serve the judge and the opponent, on the pool's budget from the first word on."""
-    for name in sorted({config.judge_model_name, config.compare_model_name}):
+    """Services are asked whether they serve judge, opponent and sentinel, on the pool's budget from the first word
+    on."""
+    for name in sorted({config.judge_model_name, config.compare_model_name, config.sentinel_name or ""} - {""}):
         for warning in pool.check(name):
             print(f"warning: {warning}")
 
@@ -86,20 +110,37 @@ def weights(config: Settings, task: Task) -> dict[str, float]:
 
 def evaluator(config: Settings, tasks: Tasks, pool: ModelPool, ledger: Ledger | None = None) -> Evaluator:
     """The judge with the criteria it is to judge by; what the ledger knows is not asked."""
-    judge = load_judge(
-        config.judge_model_name,
-        models=pool,
-        votes=config.judge_votes,
-        ledger=ledger,
-        # fences follow from it: the policy cannot foresee them, and a run can be repeated
-        secret=str(seed_for(config.seed, "fences")).encode(),
-    )
     return Evaluator(
         tasks.scoring,
-        judge,
+        _judge(config, config.judge_model_name, pool, ledger),
         weights(config, tasks.scoring),
         plan=plan(config),
         rule=Rule(rating=config.tournament[1], min_judged=config.min_judged),
         canary_rate=config.canary_rate,
         gold=[p.contest for p in packaged("tune")] if config.scoring_task == "debate" else (),
+    )
+
+
+def sentinel(config: Settings, tasks: Tasks, pool: ModelPool, ledger: Ledger | None = None) -> Evaluator | None:
+    """Another judge, which is told nothing of the criteria; None where there is to be none, or where the one by default
+    knows nothing of the task."""
+    unfit = config.sentinel_judge is None and not _is_of_motions(tasks.dataset)
+    if config.sentinel_name is None or unfit:
+        return None
+    blind = replace(tasks.scoring, objectives=tuple(neutral(o) for o in tasks.scoring.objectives))
+    return Evaluator(blind, _judge(config, config.sentinel_name, pool, ledger), {})
+
+
+def _is_of_motions(task: Task) -> bool:
+    return any("motion" in question.meta for question in task.test)
+
+
+def _judge(config: Settings, name: str, pool: ModelPool, ledger: Ledger | None) -> Judge:
+    return load_judge(
+        name,
+        models=pool,
+        votes=config.judge_votes,
+        ledger=ledger,
+        # fences follow from it: the policy cannot foresee them, and a run can be repeated
+        secret=str(seed_for(config.seed, "fences")).encode(),
     )

@@ -37,6 +37,13 @@ def whole_checkpoints(folder: Path) -> list[Path]:
     return [path for path in checkpoints(folder / "checkpoints") if (path / STATE).exists()]
 
 
+def final_step(folder: Path, run: TrainConfig) -> int:
+    """After which iteration the final model was as it is: the last, unless an alarm has ended the run."""
+    path = folder / "finished"
+    noted = path.read_text(encoding="utf-8").strip() if path.exists() else ""
+    return int(noted) if noted else run.num_train_iters
+
+
 def which_weights(folder: Path, run: TrainConfig, name: str) -> tuple[str, int]:
     """Where the asked-for weights lie, and at which step they were."""
     if name == "base":
@@ -44,7 +51,7 @@ def which_weights(folder: Path, run: TrainConfig, name: str) -> tuple[str, int]:
     if name == "final":
         if not (folder / "final" / "config.json").exists():
             raise UserError(f"{folder} has no final model yet; finish the run with --resume, or name a checkpoint")
-        return str(folder / "final"), run.num_train_iters
+        return str(folder / "final"), final_step(folder, run)
     path, there = folder / "checkpoints" / name, whole_checkpoints(folder)
     if path not in there:
         names = ", ".join(p.name for p in there) or "none"

@@ -32,6 +32,9 @@ def test_the_quickstart_in_small(embedded_model, tmp_path, capsys):
     evaluation = json.loads((folder / "evaluations" / "step_000002.embedded.json").read_text())
     assert evaluation["n_prompts"] == 2
     assert evaluation["n_subjects"] == 1, "both sides of a motion are one unit"
+    assert evaluation["sentinel"] == "embedded:sentinel", "it looks on unasked"
+    assert 0 <= evaluation["sentinel_win_rate"] <= 1
+    assert (folder / "evaluations" / "step_000002.embedded_sentinel.json").exists()
     assert all(torch.equal(p, before[n]) for n, p in embedded_model.module.named_parameters())
     assert "win rate" in capsys.readouterr().out
 

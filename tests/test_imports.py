@@ -36,7 +36,7 @@ KNOWS = {
     "evaluation": NOUNS
     | {"config", "evaluator", "files", "grpo", "judges", "model_interface", "models", "reporting", "rewards", "streams"}
     | {"tasks", "tournament"},
-    "auditing": NOUNS | {"evaluation", "tasks", "tournament"},
+    "auditing": NOUNS | {"evaluation", "rewards", "tasks", "tournament"},
     "integrations": NOUNS | {"", "tasks"},
     "scoring_task": NOUNS | {"config", "rewards", "tasks"},
     "scorer": NOUNS
@@ -45,8 +45,8 @@ KNOWS = {
     "ranking": NOUNS | {"grpo", "judges", "model_interface", "scorer"},
     "serving": NOUNS | {"files", "integrations", "models", "ranking", "scorer", "tasks"},
     "assembly": NOUNS
-    | {"auditing", "config", "evaluator", "judges", "model_interface", "models", "rewards", "spending", "streams"}
-    | {"tasks", "tournament"},
+    | {"auditing", "config", "evaluator", "files", "judges", "model_interface", "models", "rewards", "spending"}
+    | {"streams", "tasks", "tournament"},
     "engines": NOUNS | {"grpo", "models"},
     "rollout": NOUNS | {"config", "engines", "evaluator", "group_queue", "streams", "tasks"},
     "training": NOUNS
@@ -59,6 +59,7 @@ KNOWS["cli"] = NOUNS | {"commands", "config", "flags", "threads"}
 """What each room may import of the house beside itself; `""` is the package's own `__init__`."""
 PURE = ["records.py", "rewards", "tournament", "grpo"]
 PURE += [f"judges/chat/{name}.py" for name in ("prompt", "sanitize", "keys", "elicitation", "parse", "asked")]
+PURE += [f"evaluation/{name}.py" for name in ("alarms", "drift", "likeness", "texts")]
 
 
 def modules(*under):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,9 +11,11 @@ from typing import Any
 from softgrpo import assembly
 from softgrpo.config import EvaluateConfig, TrainConfig
 from softgrpo.config.evaluation import EvaluationSettings
+from softgrpo.config.players import NONE
 from softgrpo.errors import UserError
-from softgrpo.evaluation import head_to_head
+from softgrpo.evaluation import head_to_head, watch
 from softgrpo.evaluation.players import LoadedWhenAsked, player, short, weights_of
+from softgrpo.evaluation.sentinel import Sentinel
 from softgrpo.files import file_name, read_lines
 from softgrpo.model_interface import ModelPool
 from softgrpo.records import Completion
@@ -25,7 +28,10 @@ from softgrpo.spending.services import asks_about_pairs
 from softgrpo.tasks import Question, Task, Tasks, questions_in
 from softgrpo.tasks.task import same_letters
 
-OF_RUN = ("judge_model_name", "compare_model_name", "eval_prompts", "eval_samples", "dataset_name")
+OF_RUN = (
+    *("judge_model_name", "compare_model_name", "sentinel_judge", "sentinel_pairs"),
+    *("eval_prompts", "eval_samples", "dataset_name"),
+)
 OF_PLAIN = ("num_shots", "prefill", "eval_temperature", "max_completion_length", "seed", "dtype")
 """what a run has settled: other values would be other texts under the same name"""
 
@@ -47,6 +53,8 @@ class HeadToHead:
     results: Path
     ledger: Path
     step: int = 0
+    like: tuple[Path, ...] = ()
+    """folders with evaluations on the same prompts: what they say of the start is what this one is compared with"""
 
 
 def run(config: EvaluateConfig) -> int:
@@ -64,14 +72,37 @@ def _meet(meeting: HeadToHead) -> None:
     task, questions = meeting.tasks.dataset, meeting.questions
     ours = meeting.recorded or head_to_head.recorded_answers(meeting.answers, meeting.player, task, questions)
     theirs = head_to_head.recorded_answers(meeting.opponent_answers, meeting.opponent, task, questions)
-    ledger = SqliteLedger(meeting.ledger) if asks_about_pairs(meeting.settings.judge) else None
-    evaluator = assembly.evaluator(meeting.settings, meeting.tasks, meeting.pool, ledger)
-    evaluation, met = head_to_head.evaluate(
-        task, questions, ours, theirs, evaluator=evaluator, step=meeting.step, opponent=meeting.opponent.name
+    settings, judges = meeting.settings, (meeting.settings.judge, meeting.settings.sentinel)
+    ledger = SqliteLedger(meeting.ledger) if any(judge and asks_about_pairs(judge) for judge in judges) else None
+    evaluator = assembly.evaluator(settings, meeting.tasks, meeting.pool, ledger)
+    watching = assembly.sentinel(settings, meeting.tasks, meeting.pool, ledger)
+    found = watch.evaluate(
+        task,
+        questions,
+        ours,
+        theirs,
+        evaluator=evaluator,
+        sentinel=Sentinel.of(watching, settings.sentinel_limit),
+        step=meeting.step,
+        opponent=meeting.opponent.name,
+        model=meeting.player.name,
+        earlier=_earlier(meeting, evaluator.judge.name),
     )
-    written = head_to_head.write(meeting.results, replace(evaluation, model=meeting.player.name), met)
-    Console(0).evaluated(evaluation.to_dict())
+    written, console = found.write(meeting.results), Console(0)
+    console.evaluated(found.evaluation.to_dict())
+    for alarm in found.evaluation.beside["alarms"]:
+        console.say(f"alarm: {alarm}")
     print(f"wrote {written}")
+
+
+def _earlier(meeting: HeadToHead, judge: str) -> list[watch.Record]:
+    """What is known of the steps before, of each the evaluation that is likest: by this judge, against this opponent,
+    where this one will lie."""
+    by_step: dict[int, watch.Record] = {}
+    for folder in meeting.like:
+        for record in (*watch.recorded(folder, judge, meeting.opponent.name), *watch.recorded(folder)):
+            by_step.setdefault(record["step"], record)
+    return [by_step[step] for step in sorted(by_step)]
 
 
 def _of_run(config: EvaluateConfig, folder: Path, run: TrainConfig) -> HeadToHead:
@@ -80,6 +111,10 @@ def _of_run(config: EvaluateConfig, folder: Path, run: TrainConfig) -> HeadToHea
         if getattr(config, name) is not None:
             raise UserError(f"--{name} {getattr(config, name)}: a run has its own; drop it, or give --model_name")
     settings = EvaluationSettings.of(run, device=config.device, **_given(config, OF_RUN))
+    if config.sentinel_judge is None and settings.judge != run.judge:  # another judge is asked alone
+        settings = replace(settings, sentinel_judge=NONE)
+    if settings.sentinel_name is None:
+        settings = replace(settings, sentinel_pairs=config.sentinel_pairs)
     tasks, pool = (
         Tasks.load(settings.task, settings.scoring_task),
         ModelPool(dtype=settings.dtype, device=settings.device),
@@ -88,6 +123,7 @@ def _of_run(config: EvaluateConfig, folder: Path, run: TrainConfig) -> HeadToHea
     Recorder(folder).check_task(assembly.task_record(settings, tasks), remedy)
     questions = _questions(config, settings, tasks.dataset)
     assembly.check_players(settings, ("judge_model_name", "compare_model_name"), settings.device)
+    assembly.check_sentinel(settings, tasks.dataset)
     model_name, step = which_weights(folder, run, config.checkpoint)
     _say_what_comes(settings, questions, pool)
     trained = {same_letters(q.subject) for q in tasks.dataset.train}
@@ -116,6 +152,7 @@ def _of_run(config: EvaluateConfig, folder: Path, run: TrainConfig) -> HeadToHea
         results=results,
         ledger=Path(config.ledger or run.ledger or folder / LEDGER),
         step=step,
+        like=(results,) if config.prompts else (results, evaluations),
     )
 
 
@@ -138,6 +175,7 @@ def _of_models(config: EvaluateConfig) -> HeadToHead:
     questions = _questions(config, settings, tasks.dataset)
     assembly.check_shots(settings, tasks.dataset)
     assembly.check_players(settings, ("model_name", "judge_model_name", "compare_model_name"), settings.device)
+    assembly.check_sentinel(settings, tasks.dataset)
     _say_what_comes(settings, questions, pool)
     folder = Path(config.output_dir or "evaluations") / file_name(tasks.dataset.name)
     results = folder / file_name(Path(config.prompts).stem) if config.prompts else folder
@@ -181,20 +219,22 @@ def _questions(config: EvaluateConfig, settings: EvaluationSettings, task: Task)
 
 def _say_what_comes(settings: EvaluationSettings, questions: tuple[Question, ...], pool: ModelPool) -> None:
     assembly.check_services(settings, pool)
+    pairs = len(questions) * settings.eval_samples
     if not settings.judge.is_local:
-        calls = 2 * len(questions) * settings.eval_samples
-        print(f"{settings.judge_model_name} will be asked about {calls} times at most")
+        print(f"{settings.judge_model_name} will be asked about {2 * pairs} times at most")
+    if settings.sentinel and not settings.sentinel.is_local:
+        calls = 2 * min(pairs, settings.sentinel_limit or pairs)
+        print(f"{settings.sentinel_name} will be asked about {calls} times at most, as the sentinel")
 
 
 def _recorded(
     folder: Path, step: int, questions: Sequence[Question], run: EvaluationSettings
 ) -> list[list[Completion]] | None:
     """Our answers of an earlier evaluation at that step, if all of them are there."""
-    for path in sorted(folder.glob(f"step_{step:06d}.*.pairs.jsonl")):
-        by_prompt: dict[str, list[Completion]] = {}
-        for line in read_lines(path):
-            completion = Completion(text=line["ours"], finish_reason=line["ours_finish"])
-            by_prompt.setdefault(line["prompt_id"], []).append(completion)
+    for path in sorted(folder.glob(f"step_{step:06d}.*.json")):
+        if json.loads(path.read_text(encoding="utf-8")).get("watches"):  # a sentinel may have seen a part of them
+            continue
+        by_prompt = head_to_head.answers_in(read_lines(path.with_name(f"{path.stem}.pairs.jsonl")))
         if all(len(by_prompt.get(q.id, ())) == run.eval_samples for q in questions):
             return [by_prompt[q.id] for q in questions]
     return None

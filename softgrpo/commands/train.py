@@ -43,7 +43,7 @@ def run(config: TrainConfig) -> int:
         recorder.start(config, task_record(config, tasks))
         with Session(console) as session:
             status = _kept_whatever_comes(Loop(config, parts, recorder, session))
-        if not status:  # else a judge may still be at work
+        if not status and not parts.rollouts.pending():  # else a judge may still be at work
             pool.close()
             parts.services.close()
         return status

@@ -30,6 +30,13 @@ class EvaluationFlags:
     eval_prompts: int = flag(32, "held-out prompts, both sides of a subject together", group=EVALUATION, low=1)
     eval_samples: int = flag(1, "answers of each player per prompt", group=EVALUATION, low=1)
     eval_temperature: float = flag(0.9, "sampling temperature of both players", group=EVALUATION, low=0, high=10)
+    on_alarm: str = flag(
+        "warn",
+        "when a win rate or the texts become suspect: say it; stop, as if the run had reached its end; or stop and go "
+        "back to the best evaluation before, by the sentinel if there is one, which may be the base",
+        group=EVALUATION,
+        choices=("warn", "stop", "best"),
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,20 +7,37 @@ from functools import cached_property
 
 from softgrpo.config.groups import ANY_MODEL_HELP, DATA, MODEL_HELP, MODELS
 from softgrpo.flags import flag
-from softgrpo.models.names import ModelName, parse
+from softgrpo.models.names import EMBEDDED, ModelName, parse
 
+NONE = "none"
+"""as the sentinel's name: there is none"""
+EMBEDDED_SENTINEL = "embedded:sentinel"
+PAID_PAIRS = 64
+"""of an evaluation, that a sentinel behind a service is asked about unless told otherwise"""
 TASK_ALIASES = {"ld": "comedy", "chopped": "recipes"}
 
 
 @dataclass(frozen=True, kw_only=True)
 class ModelFlags:
-    """Who learns, who judges, who is the opponent."""
+    """Who learns, who judges, who is the opponent, who watches."""
 
     model_name: str = flag("Qwen/Qwen2.5-1.5B-Instruct", f"the policy: {MODEL_HELP}", group=MODELS)
     judge_model_name: str = flag(
         "Qwen/Qwen2.5-1.5B-Instruct", f"who compares the answers: {ANY_MODEL_HELP}", group=MODELS
     )
     compare_model_name: str = flag("gpt-4o-mini", f"the opponent at test time: {ANY_MODEL_HELP}", group=MODELS)
+    sentinel_judge: str | None = flag(
+        None,
+        "a judge that rewards nothing, is told no criteria and looks at every evaluation (default: embedded:sentinel "
+        "where the embedded model judges debates, else none); none switches it off",
+        group=MODELS,
+    )
+    sentinel_pairs: int | None = flag(
+        None,
+        f"pairs of an evaluation that it looks at, at most (default: all; {PAID_PAIRS} where it is behind a service)",
+        group=MODELS,
+        low=1,
+    )
 
     @cached_property
     def policy(self) -> ModelName:
@@ -38,6 +55,35 @@ class ModelFlags:
         return parse(self.compare_model_name)
 
     @property
+    def sentinel_name(self) -> str | None:
+        """Who watches the judge; None where nobody does.
+
+        >>> ModelFlags(judge_model_name="embedded").sentinel_name
+        'embedded:sentinel'
+        >>> ModelFlags(judge_model_name="gpt-4o").sentinel_name is None
+        True
+        """
+        if self.sentinel_judge is not None:
+            return None if self.sentinel_judge == NONE else self.sentinel_judge
+        is_embedded = self.judge.provider == EMBEDDED and self.judge != parse(EMBEDDED_SENTINEL)
+        return EMBEDDED_SENTINEL if is_embedded else None
+
+    @cached_property
+    def sentinel(self) -> ModelName | None:
+        """The sentinel's name, taken apart."""
+        return None if self.sentinel_name is None else parse(self.sentinel_name)
+
+    @property
+    def sentinel_limit(self) -> int | None:
+        """Pairs of an evaluation that the sentinel looks at, at most; None: all.
+
+        >>> ModelFlags(sentinel_judge="gpt-4o").sentinel_limit, ModelFlags(sentinel_judge="embedded").sentinel_limit
+        (64, None)
+        """
+        is_paid = self.sentinel is not None and not self.sentinel.is_local
+        return PAID_PAIRS if self.sentinel_pairs is None and is_paid else self.sentinel_pairs
+
+    @property
     def services(self) -> tuple[str, ...]:
         """The names of those that are behind a service, each once."""
         named = {
@@ -45,6 +91,8 @@ class ModelFlags:
             self.judge_model_name: self.judge,
             self.compare_model_name: self.opponent,
         }
+        if self.sentinel_name is not None and self.sentinel is not None:
+            named[self.sentinel_name] = self.sentinel
         return tuple(sorted(name for name, model in named.items() if not model.is_local))
 
 

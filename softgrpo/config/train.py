@@ -8,7 +8,7 @@ from typing import Any
 from softgrpo.config.judging import JudgingFlags, SamplingFlags
 from softgrpo.config.learning import LearningFlags
 from softgrpo.config.machine import BudgetFlags, EvaluationFlags, MachineFlags, RunFlags
-from softgrpo.config.players import ModelFlags, TaskFlags
+from softgrpo.config.players import NONE, ModelFlags, TaskFlags
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,4 +33,8 @@ class TrainConfig(  # the last base comes first in `--help`
     @property
     def settled(self) -> dict[str, Any]:
         """The flags with what is in force where one is left open that once had to be said."""
-        return asdict(self) | {"scale_advantages": self.scales_advantages}
+        return asdict(self) | {
+            "scale_advantages": self.scales_advantages,
+            "sentinel_judge": self.sentinel_name or NONE,
+            "sentinel_pairs": self.sentinel_limit,
+        }

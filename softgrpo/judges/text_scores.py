@@ -38,18 +38,28 @@ class ScoringJudge:
         self.scorer = scorer
         self.temperature = temperature
 
+    def facts(self, items: Sequence[Item]) -> dict[str, np.ndarray]:
+        """What else the scorer can tell: probabilities [items], `right_side` and `on_topic`; NaN where it cannot."""
+        tell = getattr(self.scorer, "facts", None)
+        return tell(items) if tell else {}
+
+    def vectors(self, items: Sequence[Item]) -> np.ndarray | None:
+        """[items, D] hidden states of a scorer that has any."""
+        states = getattr(self.scorer, "vectors", None)
+        return states(items) if states else None
+
     def judge(self, contests: Sequence[Contest]) -> list[tuple[Verdict, ...]]:
         """One verdict per match; a match with a text without a score is a failed judgement."""
         wanted = [sorted({i for m in c.matches for i in (m.first, m.second)}) for c in contests]
-        items = [
-            Item(prompt=c.prompt, objective=c.objective, text=c.texts[i] or "")
-            for c, indices in zip(contests, wanted, strict=True)
-            for i in indices
-        ]
-        scores = iter(self.scorer.score(items) if items else ())
+        items: dict[tuple[int, int, str], Item] = {}  # a text may be in several contests of one prompt
+        for c, indices in zip(contests, wanted, strict=True):
+            for text in (c.texts[i] or "" for i in indices):
+                items[id(c.prompt), id(c.objective), text] = Item(prompt=c.prompt, objective=c.objective, text=text)
+        scores = dict(zip(items, self.scorer.score(list(items.values())) if items else (), strict=True))
         out = []
         for contest, indices in zip(contests, wanted, strict=True):
-            score = {i: float(next(scores)) for i in indices}
+            asked = (id(contest.prompt), id(contest.objective))
+            score = {i: float(scores[*asked, contest.texts[i] or ""]) for i in indices}
             out.append(tuple(self._verdict(m, score[m.first], score[m.second]) for m in contest.matches))
         return out
 

@@ -62,7 +62,7 @@ class Console:
             f"step {evaluation['step']}: win rate {rate:.1f}% [{low:.1f}, {high:.1f}] "
             f"against {evaluation['opponent']}, "
             f"{'' if form is None else f'format {100 * form:.0f}%, '}{evaluation['n_pairs']} pairs, "
-            f"{evaluation['n_forfeits']} by forfeit, {evaluation['n_unjudged']} unjudged"
+            f"{evaluation['n_forfeits']} by forfeit, {evaluation['n_unjudged']} unjudged{sentinel(evaluation)}"
         )
 
     def close(self) -> None:
@@ -84,6 +84,19 @@ class Console:
         )
         self.live.start()
         self.task = self.live.add_task("", total=self.total, completed=done, text="", left="?")
+
+
+def sentinel(evaluation: dict[str, Any]) -> str:
+    """What a sentinel saw, where one looked on.
+
+    >>> seen = {"sentinel_win_rate": 0.52, "sentinel_low": 0.44, "sentinel_high": 0.6}
+    >>> sentinel({"sentinel": "embedded:sentinel", **seen}), sentinel({})
+    ('; the sentinel embedded:sentinel sees 52.0% [44.0, 60.0]', '')
+    """
+    if not evaluation.get("sentinel"):
+        return ""
+    rate, low, high = (100 * evaluation[f"sentinel_{name}"] for name in ("win_rate", "low", "high"))
+    return f"; the sentinel {evaluation['sentinel']} sees {rate:.1f}% [{low:.1f}, {high:.1f}]"
 
 
 def duration(seconds: float) -> str:

@@ -6,10 +6,13 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
+from softgrpo.reporting.recorder import first_alarms
+
 PANELS = (
     ("reward", ("reward_mean",)),
     ("tournament score, spread within a group", ("answer_std",)),
     ("format", ("strict_format_mean", "soft_format_mean")),
+    ("sameness: less what is shared with answers to other prompts", ("sameness_mean",)),
     ("tokens per completion", ("length_mean",)),
     ("KL to the reference", ("kl",)),
     ("entropy of the sampled tokens", ("entropy",)),
@@ -41,13 +44,14 @@ def _win_rate(path: Path, evaluations: list[dict[str, Any]]) -> Path:
     for e in evaluations:
         by_judge[e["judge"], e["opponent"]].append(e)
     for (judge, opponent), points in by_judge.items():
+        watches = any(p.get("watches") for p in points)
         points = [p for p in points if p["win_rate"] is not None]
         steps = [p["step"] for p in points]
         (line,) = axes.plot(
             steps,
             [100 * p["win_rate"] for p in points],
-            marker="o",
-            label=_plain(f"against {opponent}, judged by {judge}"),
+            marker="s" if watches else "o",
+            label=_plain(f"against {opponent}, {'seen by the sentinel' if watches else 'judged by'} {judge}"),
         )
         axes.fill_between(
             steps,
@@ -59,7 +63,7 @@ def _win_rate(path: Path, evaluations: list[dict[str, Any]]) -> Path:
             label="95% interval over subjects",
         )
         formed = [p for p in points if p["win_rate_both_formed"] is not None and p["format_adherence"] is not None]
-        if formed:
+        if formed and not watches:
             axes.plot(
                 [p["step"] for p in formed],
                 [100 * p["win_rate_both_formed"] for p in formed],
@@ -68,6 +72,9 @@ def _win_rate(path: Path, evaluations: list[dict[str, Any]]) -> Path:
                 label="where both kept the form",
             )
     axes.axhline(50, color="0.6", linewidth=0.8)
+    for step, alarms in first_alarms(evaluations):
+        said = ", ".join(alarm.partition(":")[0] for alarm in alarms)
+        axes.axvline(step, color="tab:red", linestyle=":", linewidth=1.2, label=_plain(f"alarm at {step}: {said}"))
     axes.set(xlabel="iteration", ylabel="win rate on held-out prompts (%)", ylim=(0, 100))
     axes.legend(frameon=False, loc="lower right", fontsize=8)
     axes.spines[["top", "right"]].set_visible(False)

@@ -7,6 +7,7 @@ import os
 import platform
 import resource
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -101,15 +102,42 @@ class Recorder:
                 if int(path.name.split(".")[0].removeprefix("step_")) > step:
                     path.unlink()
 
-    def finish(self) -> None:
-        """Mark the run as ended."""
-        files.write_text(self.folder / "finished", "")
+    def finish(self, step: int | None = None) -> None:
+        """Mark the run as ended; `step`: after which iteration its final model was as it is."""
+        files.write_text(self.folder / "finished", "" if step is None else f"{step}\n")
 
 
 def read_evaluations(folder: Path) -> list[dict[str, Any]]:
     """All evaluations of a run's folder, in the order of their steps."""
-    found = [json.loads(p.read_text(encoding="utf-8")) for p in sorted((folder / "evaluations").glob("step_*.json"))]
+    return evaluations_in(folder / "evaluations")
+
+
+def evaluations_in(folder: Path) -> list[dict[str, Any]]:
+    """Those in a folder of their own, in the order of their steps."""
+    found = [json.loads(p.read_text(encoding="utf-8")) for p in sorted(folder.glob("step_*.json"))]
     return sorted(found, key=lambda e: e["step"])
+
+
+def judged_alone(evaluations: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Those by judges: what a sentinel saw stands beside the judge's figures and is no evaluation more.
+
+    >>> judged_alone([{"judge": "j"}, {"judge": "s", "watches": "j"}])
+    [{'judge': 'j'}]
+    """
+    return [e for e in evaluations if not e.get("watches")]
+
+
+def first_alarms(evaluations: Sequence[dict[str, Any]]) -> list[tuple[int, list[str]]]:
+    """Each step at which alarms of a new kind occurred, with their words, each once.
+
+    >>> first_alarms([{"step": 4, "new_alarms": []}, {"step": 8, "new_alarms": ["markup: ..."]}, {"step": 9}])
+    [(8, ['markup: ...'])]
+    """
+    by_step: dict[int, dict[str, None]] = {}
+    for e in judged_alone(evaluations):
+        for alarm in e.get("new_alarms", ()):
+            by_step.setdefault(e["step"], {})[alarm] = None
+    return [(step, list(by_step[step])) for step in sorted(by_step)]
 
 
 def peak_rss() -> int:

@@ -13,7 +13,7 @@ from typing import Any
 from softgrpo import files
 from softgrpo.config import ReportConfig
 from softgrpo.errors import UserError
-from softgrpo.reporting.recorder import read_evaluations
+from softgrpo.reporting.recorder import first_alarms, judged_alone, read_evaluations
 
 SHOWN = 10
 STAGES = {
@@ -62,7 +62,9 @@ def _page(folder: Path, metrics: list[dict[str, Any]], evaluations: list[dict[st
         args=args,
         task=task_name(folder, args["dataset_name"]),
         environment=json.loads((folder / "environment.json").read_text(encoding="utf-8")),
-        evaluations=evaluations,
+        evaluations=judged_alone(evaluations),
+        alarms=first_alarms(evaluations),
+        drift=drift(evaluations),
         last=metrics[-1] if metrics else None,
         times=_times(metrics),
         bound=_bound(_times(metrics)),
@@ -86,15 +88,33 @@ def recorded_task(folder: Path) -> dict[str, Any]:
 
 def samples(folder: Path, evaluations: list[dict[str, Any]], seed: int = 0) -> list[dict[str, Any]]:
     """The same held-out prompts before and after, drawn at random."""
-    if not evaluations:
+    judged = judged_alone(evaluations)
+    if not judged:
         return []
     ends = []
-    for e in (evaluations[0], evaluations[-1]):
+    for e in (judged[0], judged[-1]):
         name = f"step_{e['step']:06d}.{files.file_name(e['judge'])}.pairs.jsonl"
         ends.append({line["prompt_id"]: line for line in files.read_lines(folder / "evaluations" / name)})
     common = sorted(set(ends[0]) & set(ends[1]))
     drawn = random.Random(seed).sample(common, min(SHOWN, len(common)))
     return [{"question": ends[0][i]["question"], "before": ends[0][i], "after": ends[1][i]} for i in drawn]
+
+
+def drift(evaluations: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """How the last texts that were measured differ from the first: each measure by its name.
+
+    >>> drift([{"step": 8, "mean_words": 20.5, "mean_words_low": 18, "mean_words_high": 23, "mean_words_base": 31}])
+    {'mean words': {'base': 31, 'value': 20.5, 'low': 18, 'high': 23}}
+    """
+    measured = [e for e in judged_alone(evaluations) if any(name.endswith("_base") for name in e)]
+    if not measured:
+        return {}
+    last = measured[-1]
+    names = [name.removesuffix("_base") for name in last if name.endswith("_base")]
+    figures = {"base": "{}_base", "value": "{}", "low": "{}_low", "high": "{}_high"}
+    return {
+        name.replace("_", " "): {what: last.get(key.format(name)) for what, key in figures.items()} for name in names
+    }
 
 
 def _bound(times: Mapping[str, float]) -> tuple[str, float] | None:

@@ -12,6 +12,7 @@ from softgrpo.config.train import TrainConfig
 from softgrpo.judges.chat.elicitation import MAX_TOKENS
 from softgrpo.judges.chat.keys import draw_nonce
 from softgrpo.judges.chat.prompt import chat
+from softgrpo.judges.neutral import NEUTRAL
 from softgrpo.models import names
 from softgrpo.records import Message, Usage
 from softgrpo.spending.budget import Prices, load_prices
@@ -83,9 +84,29 @@ def judge_calls(config: TrainConfig, tasks: Tasks | None = None) -> int:
     objectives = sum(bool((scoring.weights | given)[o.name]) for o in scoring.objectives)
     matches = config.prompts_per_step * objectives * judge_calls_per_tournament(config)
     canaries = 2 * math.ceil(config.canary_rate * matches / 2)
-    evaluations = 2 + (config.num_train_iters - 1) // config.eval_iterations
-    held_out = evaluations * config.eval_prompts * config.eval_samples * 2
+    held_out = evaluations(config) * config.eval_prompts * config.eval_samples * 2
     return (config.num_train_iters * (matches + canaries) + held_out) * config.judge_votes
+
+
+def sentinel_calls(config: TrainConfig) -> int:
+    """The most judgements that a run asks of its sentinel: its sample of every evaluation, in both orders.
+
+    >>> sentinel_calls(TrainConfig(sentinel_judge="gpt-4o", eval_prompts=96, num_train_iters=40, eval_iterations=40))
+    256
+    """
+    if config.sentinel is None:
+        return 0
+    pairs = config.eval_prompts * config.eval_samples
+    return evaluations(config) * min(pairs, config.sentinel_limit or pairs) * 2 * config.judge_votes
+
+
+def evaluations(config: TrainConfig) -> int:
+    """Of a run: at the start, every `eval_iterations` and at the end.
+
+    >>> evaluations(TrainConfig(num_train_iters=10, eval_iterations=4))
+    4
+    """
+    return 2 + (config.num_train_iters - 1) // config.eval_iterations
 
 
 def estimate(config: TrainConfig, prices: Prices | None = None, tasks: Tasks | None = None) -> Estimate:
@@ -99,8 +120,12 @@ def estimate(config: TrainConfig, prices: Prices | None = None, tasks: Tasks | N
     roles = []
     if not config.judge.is_local:
         calls = judge_calls(config, tasks)
-        read = _judge_prompt(tasks) + 2 * config.max_completion_length
+        read = _judge_prompt(tasks, tasks.scoring.objectives[0].criteria) + 2 * config.max_completion_length
         roles.append(_role("judge", config.judge_model_name, calls, read, MAX_TOKENS[0], prices))
+    if config.sentinel and config.sentinel_name and not config.sentinel.is_local:
+        read = _judge_prompt(tasks, NEUTRAL) + 2 * config.max_completion_length
+        calls = sentinel_calls(config)
+        roles.append(_role("sentinel", config.sentinel_name, calls, read, MAX_TOKENS[0], prices))
     if not config.opponent.is_local:
         shots = config.shots_for(config.compare_model_name)
         read = _mean_tokens([task.prompt(q, num_shots=shots).messages for q in task.test[: config.eval_prompts]])
@@ -164,9 +189,9 @@ def _tasks(config: TrainConfig) -> Tasks:
     return Tasks.load(config.task, config.scoring_task)
 
 
-def _judge_prompt(tasks: Tasks) -> int:
-    """Tokens of the judge's prompt without the two texts."""
-    criteria, drawn = tasks.scoring.objectives[0].criteria, draw_nonce(b"", "", ())
+def _judge_prompt(tasks: Tasks, criteria: str) -> int:
+    """Tokens of a judge's prompt without the two texts."""
+    drawn = draw_nonce(b"", "", ())
     return _mean_tokens([chat(q.text, criteria, "", "", drawn) for q in tasks.dataset.train])
 
 

@@ -105,6 +105,6 @@ def open_services(config: TrainConfig, pool: ModelPool) -> Services:
     """The run's ledger, and its budget in the hands of every service."""
     budget, ledger = open_budget(config), None
     pool.budget = budget
-    if config.services or asks_about_pairs(config.judge):
+    if config.services or any(judge and asks_about_pairs(judge) for judge in (config.judge, config.sentinel)):
         ledger = SqliteLedger(config.ledger or Path(config.output_dir) / LEDGER, prices=budget.prices)
     return Services(ledger=ledger, budget=budget)

@@ -16,6 +16,7 @@ from softgrpo.engines.local.reference import MixedReference, Reference
 from softgrpo.errors import UserError
 from softgrpo.evaluation.head_to_head import Player, held_out
 from softgrpo.evaluation.players import player
+from softgrpo.evaluation.sentinel import Sentinel
 from softgrpo.evaluator import Evaluator
 from softgrpo.judges.local import LogOddsJudge
 from softgrpo.model_interface import ModelPool, same_weights
@@ -23,7 +24,7 @@ from softgrpo.models import loading, names
 from softgrpo.models.huggingface import encode_chat, too_long
 from softgrpo.reporting.console import Console
 from softgrpo.rollout.rollouts import Rollouts
-from softgrpo.spending.estimate import judge_calls
+from softgrpo.spending.estimate import judge_calls, sentinel_calls
 from softgrpo.spending.services import Services, open_services
 from softgrpo.streams import seed_for
 from softgrpo.tasks import Question, Task, Tasks
@@ -38,6 +39,7 @@ class Parts:
     task: Task
     engine: Engine
     evaluator: Evaluator
+    sentinel: Sentinel | None
     rollouts: Rollouts
     player: Player
     """the policy, as evaluations ask it"""
@@ -61,7 +63,10 @@ def build(config: TrainConfig, tasks: Tasks, pool: ModelPool, console: Console) 
     services = open_services(config, pool)
     engine = open_engine(config, pool)
     scoring = assembly.evaluator(config, tasks, pool, services.ledger)
+    watching = assembly.sentinel(config, tasks, pool, services.ledger)
     _say_what_comes(config, tasks, scoring, console)
+    if watching and config.sentinel_judge is None:
+        console.say(f"{config.sentinel_name} looks on at every evaluation (--sentinel_judge none: nobody does)")
     if not engine.capabilities.shares_prompts:
         console.say(f"{config.model_name} does not read a group as a tree; completions are padded instead (slower)")
     name = config.compare_model_name
@@ -72,6 +77,7 @@ def build(config: TrainConfig, tasks: Tasks, pool: ModelPool, console: Console) 
         task=task,
         engine=engine,
         evaluator=scoring,
+        sentinel=Sentinel.of(watching, config.sentinel_limit),
         rollouts=Rollouts(config, task, engine, scoring),
         player=player(config, config.model_name, "policy", engine, form=task.format),
         opponent=opponent,
@@ -117,8 +123,8 @@ def _reference(config: TrainConfig, ours: policy.Policy, pool: ModelPool) -> Ref
 
 def is_shared(config: TrainConfig) -> bool:
     """Somebody beside the policy needs the base weights as they are."""
-    roles = (config.judge_model_name, config.compare_model_name)
-    return config.kl_weight_beta > 0 or any(same_weights(config.model_name, name) for name in roles)
+    roles = (config.judge_model_name, config.compare_model_name, config.sentinel_name)
+    return config.kl_weight_beta > 0 or any(name and same_weights(config.model_name, name) for name in roles)
 
 
 def _say_what_comes(config: TrainConfig, tasks: Tasks, scoring: Evaluator, console: Console) -> None:
@@ -140,6 +146,9 @@ def _say_what_comes(config: TrainConfig, tasks: Tasks, scoring: Evaluator, conso
             )
     if not config.judge.is_local:
         console.say(f"{config.judge_model_name} will be asked about {judge_calls(config, tasks)} times at most")
+    if config.sentinel and not config.sentinel.is_local:
+        calls = sentinel_calls(config)
+        console.say(f"{config.sentinel_name} will be asked about {calls} times at most, as the sentinel")
 
 
 def check_lengths(config: TrainConfig, task: Task, questions: Sequence[Question], name: str) -> None:

@@ -27,15 +27,18 @@ class Progress:
     """what the loop keeps beside the engine: what is known of the judge, groups that were sampled ahead"""
 
 
-def save(run: Path, engine: Engine, iteration: int, *, beside: dict[str, Any], keep: int) -> Path:
-    """Write `checkpoints/step-N` whole, then drop all but the `keep` newest (0 keeps all)."""
+def save(
+    run: Path, engine: Engine, iteration: int, *, beside: dict[str, Any], keep: int, spare: int | None = None
+) -> Path:
+    """Write `checkpoints/step-N` whole, then drop all but the `keep` newest (0 keeps all) and that of step `spare`."""
     target = run / "checkpoints" / f"step-{iteration}"
     with whole_folder(target) as aside:
         engine.save(aside)
         torch.save({"iteration": iteration, "beside": beside}, aside / STATE)
     if keep:
         for old in whole_checkpoints(run)[:-keep]:
-            shutil.rmtree(old, ignore_errors=True)
+            if old.name != f"step-{spare}":
+                shutil.rmtree(old, ignore_errors=True)
     return target
 
 

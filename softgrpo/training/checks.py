@@ -19,6 +19,7 @@ def check(config: TrainConfig, pool: ModelPool, tasks: Tasks | None = None) -> T
     tasks = tasks or Tasks.load(config.task, config.scoring_task)
     assembly.check_shots(config, tasks.dataset)
     assembly.check_players(config, ("model_name", "judge_model_name", "compare_model_name"), config.device)
+    assembly.check_sentinel(config, tasks.dataset)
     _check_flags(config)
     assembly.check_eval_prompts(config, tasks.dataset)
     if Path(config.output_dir).exists() and not Path(config.output_dir).is_dir():
@@ -42,6 +43,12 @@ def _check_flags(config: TrainConfig) -> None:
         raise UserError(
             f"--max_staleness {config.max_staleness} hides the time of a judge behind a service, and "
             f"{config.judge_model_name} computes on this machine; drop it"
+        )
+    every, updates = config.eval_iterations, config.gradient_accumulation_steps
+    if config.on_alarm == "best" and every < config.num_train_iters and every % updates:
+        raise UserError(
+            f"--on_alarm best goes back to weights that were evaluated, and --eval_iterations {every} does not fall on "
+            f"updates, which come every {updates} iterations; give --eval_iterations {-(-every // updates) * updates}"
         )
     fewest = config.num_chains - 1
     if config.judge_calls_per_group is not None and config.judge_calls_per_group < fewest:

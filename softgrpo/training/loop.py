@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 
 from softgrpo.config.train import TrainConfig
-from softgrpo.evaluation import head_to_head
 from softgrpo.evaluator import tallies
 from softgrpo.grpo.training_group import to_training_group
 from softgrpo.judges.canaries import alarms
@@ -18,6 +17,7 @@ from softgrpo.run_folder import whole_checkpoints
 from softgrpo.streams import seed_for
 from softgrpo.training import checkpoint
 from softgrpo.training.build import Parts
+from softgrpo.training.evaluations import Evaluations
 from softgrpo.training.run_state import RunState
 from softgrpo.training.session import Session
 
@@ -31,15 +31,17 @@ class Loop:
     def __init__(self, config: TrainConfig, parts: Parts, recorder: Recorder, session: Session) -> None:
         self.config, self.parts, self.recorder, self.session = config, parts, recorder, session
         self.folder = recorder.folder
+        self.evaluations = Evaluations(config, parts, self.folder, session)
         self.state = RunState()
         self.paid_before = parts.services.budget.spent.calls
 
     def run(self) -> bool:
-        """To the end; False where updates had to be given up."""
+        """To the end, or to an alarm that ends the run; False where updates had to be given up."""
         self._restore()
         self._evaluate()  # the start; or an interrupt came between an update and its evaluation
         self.session.begin_step()
-        for judged in self.parts.rollouts.after(self.state.iteration, self.session.timed):
+        rollouts = self.parts.rollouts.after(self.state.iteration, self.session.timed)
+        for judged in () if self.evaluations.over else rollouts:
             self.session.times["judge"] = judged.seconds
             groups = tuple(self._training_group(scored) for scored in judged.scored)
             self.state = self.state.sampled(groups, judged.state)
@@ -51,6 +53,8 @@ class Loop:
                 return self._give_up()
             if self._checkpoint_is_due():
                 self.save()
+            if self.evaluations.over:
+                break
             self.session.begin_step()
         self._finish()
         return True
@@ -88,26 +92,9 @@ class Loop:
 
     def _evaluate(self) -> None:
         """Before the first step, every `eval_iterations`, and at the end; once each."""
-        now, parts, folder = self.state.iteration, self.parts, self.folder / "evaluations"
-        is_due = now % self.config.eval_iterations == 0 or now == self.config.num_train_iters
-        if not is_due or head_to_head.path_of(folder, now, parts.evaluator.judge.name).exists():
-            return
-        with self.session.timed("evaluate"):
-            theirs = head_to_head.recorded_answers(
-                folder / "opponent.jsonl", parts.opponent, parts.task, parts.questions
-            )
-            evaluation, met = head_to_head.evaluate(
-                parts.task,
-                parts.questions,
-                parts.player.answer(parts.task, parts.questions),
-                theirs,
-                evaluator=parts.evaluator,
-                step=now,
-                opponent=parts.opponent.name,
-            )
-            with self.session.uninterrupted():
-                head_to_head.write(folder, evaluation, met)
-        self.session.console.evaluated(evaluation.to_dict())
+        if self.evaluations.is_due(self.state.iteration):
+            with self.session.timed("evaluate"):
+                self.evaluations.hold(self.state.iteration)
 
     def record(self) -> None:
         """Write the iteration down, unless that is done."""
@@ -129,9 +116,10 @@ class Loop:
             self.session.console.verbose(lines)
 
     def _checkpoint_is_due(self) -> bool:
-        """Once an update has passed a multiple of `save_steps`."""
+        """Once an update has passed a multiple of `save_steps`, and wherever an alarm may send the run back to."""
         every, state = self.config.save_steps, self.state
-        return state.updated == state.iteration and state.updated // every > state.saved // every
+        is_due = state.updated // every > state.saved // every or self.evaluations.may_be_best(state.updated)
+        return state.updated == state.iteration and is_due
 
     def save(self) -> None:
         """The state after the last update. What was sampled since is sampled again on resume."""
@@ -140,7 +128,10 @@ class Loop:
             return
         with self.session.timed("save"), self.session.uninterrupted():
             keep = self.config.save_total_limit
-            checkpoint.save(self.folder, self.parts.engine, state.updated, beside=dict(state.beside), keep=keep)
+            spare = self.evaluations.best
+            checkpoint.save(
+                self.folder, self.parts.engine, state.updated, beside=dict(state.beside), keep=keep, spare=spare
+            )
             self.state = state.checkpointed()
 
     def _restore(self) -> None:
@@ -165,9 +156,14 @@ class Loop:
 
     def _finish(self) -> None:
         self.save()
+        step = self.state.iteration
         with self.session.uninterrupted():
-            model_card.write_final(self.folder, self.parts.engine.export, self.config)
-            self.recorder.finish()
+            if way_back := self.evaluations.way_back():
+                step = checkpoint.restore(way_back, self.parts.engine).iteration
+            model_card.write_final(self.folder, self.parts.engine.export, self.config, step)
+            self.recorder.finish(step)
+        if self.evaluations.over:
+            self.session.say(f"an alarm has ended the run at step {self.state.iteration}; final/ is of step {step}")
         self.session.console.close()
         for path in write_report(self.folder):
             self.session.say(f"wrote {path}")

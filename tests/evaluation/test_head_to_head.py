@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import math
 
+import numpy as np
 import pytest
 
 from softgrpo.evaluation import head_to_head
 from softgrpo.evaluation.head_to_head import Player, held_out, recorded_answers
 from softgrpo.evaluator import Evaluator
 from softgrpo.files import file_name, read_lines
+from softgrpo.judges.text_scores import ScoringJudge
 from softgrpo.records import Sampling
 from softgrpo.reporting.recorder import read_evaluations
 from softgrpo.tasks import load_task
@@ -66,7 +68,6 @@ def test_figures_of_an_evaluation_by_hand():
     assert found.format_adherence_soft == 0.75
     assert found.opponent_format_adherence == 0.75
     assert found.n_truncated == 1
-    assert found.mean_words == pytest.approx((7 + 2 + 7 + 7) / 4)
     assert found.position_bias == pytest.approx(0)
     assert [m.p_win for m in met] == [1.0, 0.0, 0.0, 1.0]
 
@@ -108,6 +109,68 @@ def test_the_file_has_the_names_that_readers_rely_on(tmp_path):
     assert [p["forfeit"] for p in pairs] == [False, True]
     assert (pairs[0]["ours"], pairs[0]["theirs"]) == (reply("long one"), reply("short"))
     assert [(v["first"], v["second"], v["p_first"]) for v in pairs[0]["verdicts"]] == [(0, 1, 1.0), (1, 0, 0.0)]
+
+
+class ByLength:
+    """Scores a text by its length; keeps what it was asked."""
+
+    def __init__(self):
+        self.asked = []
+
+    def score(self, items):
+        self.asked += [item.text for item in items]
+        return np.array([float(len(item.text)) for item in items])
+
+
+OURS = [[completion(reply(text)) for text in row] for row in (["a", "bbbb"], ["cc", "dd"])]
+THEIRS = [[completion(reply(text)) for text in row] for row in (["xx", "yyy"], ["zz", "z"])]
+
+
+def met_by(judge, **options):
+    evaluator = Evaluator(TASK, judge, WEIGHTS)
+    return head_to_head.evaluate(
+        TASK, TASK.test[:2], OURS, THEIRS, evaluator=evaluator, step=0, opponent="the opponent", **options
+    )
+
+
+def test_a_judge_that_scores_texts_compares_each_answer_with_each_and_reads_each_once():
+    scorer = ByLength()
+    found, met = met_by(ScoringJudge("length", scorer))
+    assert sorted(scorer.asked) == ["a", "bbbb", "cc", "dd", "xx", "yyy", "z", "zz"]
+    rate = found.win_rate
+    assert (rate.n_pairs, rate.n_prompts, rate.n_subjects) == (8, 2, 1)
+    # a loses twice, bbbb wins twice; cc and dd each tie with zz and beat z
+    assert rate.win_rate == pytest.approx((0 + 0 + 1 + 1 + 2 * (0.5 + 1)) / 8)
+    assert found.n_truncated == 0
+    assert found.format_adherence == 1
+    assert [(m.ours.text, m.theirs.text) for m in met[:4]] == [
+        (reply(a), reply(b)) for a, b in (("a", "xx"), ("bbbb", "yyy"), ("a", "yyy"), ("bbbb", "xx"))
+    ]
+
+
+def test_a_judge_that_is_asked_about_pairs_sees_answer_against_answer():
+    found, met = met_by(longer)
+    assert found.win_rate.n_pairs == 4
+    assert [(m.ours.text, m.theirs.text) for m in met[:2]] == [(reply("a"), reply("xx")), (reply("bbbb"), reply("yyy"))]
+
+
+def test_recorded_pairs_give_each_answer_back_once(tmp_path):
+    found, met = met_by(ScoringJudge("length", ByLength()))
+    path = head_to_head.write(tmp_path, found, met)
+    lines = read_lines(path.with_name(f"{path.stem}.pairs.jsonl"))
+    assert [(line["ours_sample"], line["theirs_sample"]) for line in lines[:4]] == [(0, 0), (1, 1), (0, 1), (1, 0)]
+    back = head_to_head.answers_in(lines)
+    assert [[c.text for c in back[q.id]] for q in TASK.test[:2]] == [[c.text for c in row] for row in OURS]
+    assert {c.sampling_logprobs for row in back.values() for c in row} == {(-1.0,)}
+    old = [{k: v for k, v in line.items() if "sample" not in k and "logprob" not in k} for line in lines[:2]]
+    assert [c.text for c in head_to_head.answers_in(old)[TASK.test[0].id]] == [reply("a"), reply("bbbb")]
+
+
+def test_so_many_pairs_at_most():
+    scorer = ByLength()
+    found, met = met_by(ScoringJudge("length", scorer), pairs=3, watches="longer")
+    assert (found.win_rate.n_pairs, len(met), found.watches) == (3, 3, "longer")
+    assert found.win_rate.n_prompts == 2
 
 
 def test_evaluations_come_back_in_the_order_of_their_steps(tmp_path):

@@ -72,6 +72,12 @@ def test_an_evaluation_without_an_outcome_can_be_said(capsys):
     assert "20 pairs" in capsys.readouterr().out
 
 
+def test_what_the_sentinel_saw_stands_beside(capsys):
+    seen = dict(sentinel="\x1b[31mhf:a/b", sentinel_win_rate=0.5, sentinel_low=0.4, sentinel_high=float("nan"))
+    Console(1).evaluated(EVALUATION | seen)
+    assert capsys.readouterr().out.endswith("1 unjudged; the sentinel [31mhf:a/b sees 50.0% [40.0, nan]\n")
+
+
 def test_where_no_form_is_asked_for_nothing_is_said_of_it(capsys):
     Console(1).evaluated(EVALUATION | dict(format_adherence=None))
     assert "against base, 20 pairs, 2 by forfeit" in capsys.readouterr().out

@@ -121,6 +121,72 @@ def test_the_page_tells_the_figures_of_the_last_evaluation(hostile):
     assert "Sampling bounds this run: 80.0% of the time" in shown, "a judge that works meanwhile bounds nothing"
 
 
+def watched(folder, *, alarms=(), name="<i>sentinel</i>|$x_1"):
+    """The same run with a sentinel beside the judge, and measures; the alarms at its last evaluation."""
+    for path in sorted((folder / "evaluations").glob("step_*judge*.json")):
+        judged = json.loads(path.read_text(encoding="utf-8"))
+        own = judged | {"judge": name, "watches": judged["judge"], "win_rate": 0.25, "n_pairs": 7}
+        files.write_json(head_to_head.path_of(folder / "evaluations", judged["step"], name), own)
+        files.write_lines(folder / "evaluations" / f"step_{judged['step']:06d}.i_sentinel_i_x_1.pairs.jsonl", [])
+        beside = {"sentinel": name, "sentinel_win_rate": 0.25, "sentinel_low": 0.125, "sentinel_high": None}
+        beside |= {"mean_words": 20.5, "mean_words_low": 18.0, "mean_words_high": None, "mean_words_base": 31.0}
+        found = list(alarms) if judged["step"] else []
+        files.write_json(path, judged | beside | {"alarms": found, "new_alarms": found})
+    return folder
+
+
+def test_the_sentinel_the_measures_and_the_alarms_are_shown_and_are_text(tmp_path, monkeypatch):
+    from matplotlib.axes import Axes
+
+    drawn, lines = [], []
+    real_plot, real_line = Axes.plot, Axes.axvline
+    monkeypatch.setattr(Axes, "plot", lambda self, *a, **o: drawn.append(o.get("label")) or real_plot(self, *a, **o))
+    monkeypatch.setattr(Axes, "axvline", lambda self, x, **o: lines.append((x, o["label"])) or real_line(self, x, **o))
+    alarms = ["markup: <script>alert(1)</script> 9%", "$x_1: | [a](b)"]
+    folder = watched(run_folder(tmp_path, answers=HOSTILE), alarms=alarms)
+    write_report(folder)
+    assert "against <u>opponent</u>, seen by the sentinel <i>sentinel</i>|\\$x_1" in drawn
+    assert drawn.count("where both kept the form") == 1, "the judge's alone"
+    assert lines == [(40, r"alarm at 40: markup, \$x_1")]
+    page = (folder / "report.html").read_text(encoding="utf-8")
+    shown = " ".join("".join(Tags(page).texts).split())
+    assert "<i>sentinel</i>|$x_1: 25.0%, 12.5% – –" in shown
+    assert shown.count("<i>judge</i>") == 2, "what the sentinel saw is no row of its own"
+    assert "mean words" in shown
+    assert "20.5" in shown
+    for alarm in alarms:
+        assert f"iteration 40: {alarm}" in shown
+    assert not Tags(page).names & {"script", "i", "a"}
+    text = card(folder, TrainConfig(), 40)
+    assert "Trained for 40 of 1000 iterations" in text
+    assert r"&lt;i&gt;sentinel&lt;/i&gt;\|$x_1: 25.0% [12.5%, -]" in text
+    assert "- iteration 40: markup: &lt;script&gt;alert(1)&lt;/script&gt; 9%" in text
+    assert r"- iteration 40: $x_1: \| \[a](b)" in text
+    assert "<i>" not in text
+    (row,) = (line for line in text.splitlines() if line.startswith("| 40 "))
+    assert row.replace("\\|", "").count("|") == 10, "a name makes no cell"
+
+
+def test_samples_are_the_judges_whoever_looks_on(tmp_path):
+    folder = watched(run_folder(tmp_path, answers=["a", "b", "c"]), name="a sentinel")
+    drawn = samples(folder, read_evaluations(folder))
+    assert len(drawn) == 3
+    assert {s["before"]["p_win"] for s in drawn} <= {0.0, 0.5, 1.0}
+
+
+def test_a_run_of_an_earlier_softgrpo_has_its_page_and_card(tmp_path):
+    """Its evaluations know of no sentinel, no measures but words, no alarms."""
+    folder = run_folder(tmp_path, answers=["a", "b"])
+    for path in (folder / "evaluations").glob("step_*.json"):
+        old = {k: v for k, v in json.loads(path.read_text()).items() if k not in ("watches", "model")}
+        files.write_json(path, old | {"mean_words": 12.0})
+    assert len(write_report(folder)) == 3
+    page = (folder / "report.html").read_text(encoding="utf-8")
+    assert "Alarms" not in page
+    assert "How the texts have changed" not in page
+    assert "Trained for 1000 iterations" in card(folder, TrainConfig())
+
+
 def test_samples_are_the_same_prompts_before_and_after_and_the_same_each_time(tmp_path):
     folder = run_folder(tmp_path, answers=[f"answer {i}" for i in range(24)])
     evaluations = read_evaluations(folder)

@@ -64,6 +64,30 @@ def test_tokens_and_cost():
     assert judge.usd == pytest.approx((judge.usage.input_tokens * 2 + judge.usage.output_tokens * 10) / 1e6)
 
 
+def test_the_sentinel_is_a_role_of_its_own():
+    config = TrainConfig(
+        judge_model_name="embedded",
+        compare_model_name="embedded",
+        sentinel_judge="gpt-4o",
+        num_train_iters=10,
+        eval_iterations=4,
+        eval_prompts=48,
+        eval_samples=2,
+        max_completion_length=100,
+    )
+    (role,) = estimate(config, PRICES).roles
+    # four evaluations, of each 64 of 96 pairs in both orders
+    assert (role.role, role.model, role.usage.requests) == ("sentinel", "gpt-4o", 4 * 64 * 2)
+    read = role.usage.input_tokens / role.usage.requests
+    assert 200 < read < 500, "two texts and a prompt without criteria"
+    assert role.usd is not None
+    few, many = (estimate(replace(config, sentinel_pairs=n), PRICES).calls for n in (10, 1000))
+    assert (few, many) == (4 * 10 * 2, 4 * 96 * 2)
+    assert estimate(replace(config, sentinel_judge="none"), PRICES).roles == ()
+    both = estimate(replace(config, judge_model_name="gpt-4o-mini"), PRICES)
+    assert [r.role for r in both.roles] == ["judge", "sentinel"]
+
+
 def test_an_unknown_price_is_called_unknown():
     config = TrainConfig(judge_model_name="gpt-9", compare_model_name="gpt-4o", budget_usd=5.0, budget_calls=10)
     found = estimate(config, PRICES)

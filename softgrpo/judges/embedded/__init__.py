@@ -7,9 +7,12 @@ from softgrpo.registry import Registry
 PARTS = Registry(
     "part of the embedded judge",
     {
-        "": "softgrpo.judges.embedded.judge:EmbeddedScorer",
-        "likelihood": "softgrpo.judges.embedded.judge:LikelihoodScorer",
-        "convincing": "softgrpo.judges.embedded.judge:ConvincingScorer",
+        "": "softgrpo.judges.embedded.first_edition:FirstEditionScorer",
+        "second": "softgrpo.judges.embedded.judge:EmbeddedScorer",
+        "sentinel": "softgrpo.judges.embedded.judge:SentinelScorer",
+        "first": "softgrpo.judges.embedded.first_edition:FirstEditionScorer",
+        "likelihood": "softgrpo.judges.embedded.aboutness:LikelihoodScorer",
+        "convincing": "softgrpo.judges.embedded.convincing:ConvincingScorer",
     },
 )
 """what scores a text, by what follows `embedded:` in a name"""

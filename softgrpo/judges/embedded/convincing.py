@@ -8,10 +8,15 @@ from __future__ import annotations
 
 import functools
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+
+from softgrpo.judges.embedded.hidden_states import TextFeatures, read
+from softgrpo.judges.text_scores import Item
 
 DATA = Path(__file__).parent / "data"
 ARRAYS = ("centre", "weights", "coherent_centre", "coherent_weights", "topic_centre", "topic_scale", "subject_centre")
@@ -97,3 +102,20 @@ def load_head(path: Path = DATA / "convincing.safetensors") -> Head:
     mean_layers, last_layers = tuple(plain.pop("mean_layers")), tuple(plain.pop("last_layers"))
     strengths = Strengths(**plain.pop("strengths", {}))
     return Head(mean_layers=mean_layers, last_layers=last_layers, strengths=strengths, **plain, **arrays)
+
+
+def read_for(model: Any, head: Head, texts: Sequence[str]) -> TextFeatures:
+    """One forward pass with the head's question and layers."""
+    return read(model, texts, question=QUESTION, mean_layers=head.mean_layers, last_layers=head.last_layers)
+
+
+class ConvincingScorer:
+    """The head alone: which argument would people find more convincing, whatever it is about?"""
+
+    def __init__(self, model: Any, head: Head | None = None) -> None:
+        self.model = model
+        self.head = head or load_head()
+        self.temperature = self.head.temperature
+
+    def score(self, items: Sequence[Item]) -> np.ndarray:
+        return self.head(read_for(self.model, self.head, [item.text for item in items]).features)

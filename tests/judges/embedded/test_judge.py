@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 
 from softgrpo.errors import UserError
-from softgrpo.judges.embedded.convincing import DATA, Strengths, load_head
+from softgrpo.judges.embedded.argument_reader import DATA
+from softgrpo.judges.embedded.convincing import load_head
 from softgrpo.judges.embedded.hidden_states import EXPECTED_ENDING, follow, read
-from softgrpo.judges.embedded.judge import EmbeddedJudge, EmbeddedScorer, Measured, combine, share_used
+from softgrpo.judges.embedded.judge import EmbeddedJudge, EmbeddedScorer, SentinelScorer
+from softgrpo.judges.embedded.other_tasks import share_used
 from softgrpo.judges.text_scores import Item
 from softgrpo.records import Contest, Match, Objective, Prompt
 
@@ -43,7 +45,7 @@ def test_the_gold_set_has_thirty_pairs_of_each_kind_and_the_halves_of_a_kind_sha
 
 
 def test_a_sample_of_the_gold_set_is_won(embedded_model, gold):
-    chosen = [g for g in gold if g["kind"] not in ("wrong_side", "short_sound")][::14]
+    chosen = [g for g in gold if g["kind"] != "short_sound"][::14]
     items = [
         item(g[which], g["prompt"]["motion"], g["prompt"]["side"]) for g in chosen for which in ("better", "worse")
     ]
@@ -85,7 +87,7 @@ def test_the_judge_answers_contests_with_probabilities_that_mirror(embedded_mode
     assert there.p_first + back.p_first == pytest.approx(1)
 
 
-@pytest.mark.parametrize("part", ["likelihood", "convincing"])
+@pytest.mark.parametrize("part", ["likelihood", "convincing", "first", "second", "sentinel"])
 def test_the_parts_are_judges_of_their_own(embedded_model, part):
     judge = EmbeddedJudge(f"embedded:{part}", embedded_model)
     assert judge.name == f"embedded:{part}"
@@ -150,20 +152,61 @@ def test_sentences_that_stop_too_soon_have_endings_no_one_foresees(embedded_mode
     assert found[2] == found[3] == EXPECTED_ENDING
 
 
-def test_the_strengths_scale_what_the_parts_take_off():
-    text = "When TRAMS THAT RIDE!!!! Trams are good. While trams."
-    measured = Measured(convincing=1.0, coherent=-2.0, about=0.1, fluency=-2.0, ending=-4.0)
-    once = combine(item(text, "Trams are better"), measured, Strengths())
-    more = combine(item(text, "Trams are better"), measured, Strengths(about=2.0, coherent=3.0, guards=0.5))
-    factors = {"convincing": 1.0, "about": 2.0, "coherent": 3.0}
-    assert once["fragments"] < 0
-    assert more == pytest.approx({name: factors.get(name, 0.5) * value for name, value in once.items()})
+PEOPLE = {
+    (
+        "We should ban factory farming",
+        "CON",
+    ): "factory farming is needed to feed our ever increasing population",
+    ("We should ban factory farming", "PRO"): "animals are kept in tiny cages and treated horribly on factory farms",
+    ("We should prohibit school prayer", "CON"): "children have the right to pray to their god wherever they are",
+    ("We should prohibit school prayer", "PRO"): "religion has no place in public schools that all faiths attend",
+}
+"""in the style of people's short comments; on motions that no part was trained on"""
 
 
-def test_the_head_comes_back_from_its_file_as_it_was(tmp_path):
-    head = dataclasses.replace(load_head(), strengths=Strengths(about=1.4, coherent=0.5, guards=0.7))
-    head.save(tmp_path / "head.safetensors", {"licence": "none"})
-    assert load_head(tmp_path / "head.safetensors").strengths == head.strengths
+@pytest.mark.parametrize("kind", [EmbeddedScorer, SentinelScorer])
+def test_short_comments_of_people_win_on_their_side_and_subject(embedded_model, kind):
+    scorer, won = kind(embedded_model), []
+    for (motion, side), text in PEOPLE.items():
+        other = next(t for (m, s), t in PEOPLE.items() if m == motion and s != side)
+        elsewhere = next(t for (m, _), t in PEOPLE.items() if m != motion)
+        own, wrong, off = scorer.score([item(t, motion, side) for t in (text, other, elsewhere)])
+        won += [own > wrong, own > off]
+    assert sum(won) >= 7
+
+
+def test_the_parts_of_an_argument_name_side_and_subject_and_only_they_differ_with_the_side(embedded_model):
+    text, motion = "Bored animals sway behind glass for years.", "Zoos should be closed"
+    pro, con = EmbeddedScorer(embedded_model).parts([item(text, motion), item(text, motion, "CON")])
+    assert pro["side"] > con["side"]
+    assert {name for name in pro if pro[name] != con[name]} <= {"side", "convincing"}
+
+
+@pytest.mark.parametrize("kind", [EmbeddedScorer, SentinelScorer])
+def test_facts_are_probabilities_and_those_of_both_sides_add_up_to_one(embedded_model, kind):
+    motion, joke = "Zoos should be closed", dataclasses.replace(prompt("Zoos"), meta={})
+    items = [item("Animals suffer there.", motion, side) for side in ("PRO", "CON")]
+    items.append(Item(prompt=joke, objective=ANSWER, text="A zebra walks into a bar."))
+    found = kind(embedded_model).facts(items)
+    assert found["right_side"][:2].sum() == pytest.approx(1)
+    assert (found["on_topic"][:2] > 0.5).all()
+    assert all(np.isnan(values[2]) for values in found.values())
+    assert kind(embedded_model).facts(items[2:]) == {}
+
+
+def test_vectors_are_of_arguments_alone(embedded_model):
+    scorer = EmbeddedScorer(embedded_model)
+    arguments = [item("Animals suffer there.", "Zoos should be closed"), item("", "Zoos should be closed")]
+    assert scorer.vectors(arguments).shape == (2, 2 * embedded_model.module.config.hidden_size)
+    joke = Item(prompt=dataclasses.replace(prompt("Zoos"), meta={}), objective=ANSWER, text="Ha.")
+    assert scorer.vectors([*arguments, joke]) is None
+
+
+def test_the_sentinel_gives_no_score_to_what_is_no_argument(embedded_model):
+    joke = Item(prompt=dataclasses.replace(prompt("Zoos"), meta={}), objective=ANSWER, text="Ha.")
+    scores = SentinelScorer(embedded_model).score([joke, item("Animals suffer there.", "Zoos should be closed")])
+    assert np.isnan(scores[0])
+    assert np.isfinite(scores[1])
 
 
 def test_an_unknown_part_is_named(embedded_model):
