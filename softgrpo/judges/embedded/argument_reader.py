@@ -25,7 +25,6 @@ LONGEST = 512
 """tokens of a text that are read"""
 TOKENS_AT_ONCE = 4096
 KEPT = 4096
-_NOTHING = dict.fromkeys(HEADS, np.empty(0))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,8 +77,9 @@ class ArgumentReader:
             new = [key for key in dict.fromkeys(asked) if key not in self._known]
             rows = self._known | dict(zip(new, self._read(new), strict=True))
             self._known = dict(list(rows.items())[-KEPT:])
-        found = np.array([rows[key] for key in asked]).reshape(len(asked), -1)
-        by_head = {head: found[:, i].astype(np.float64) for i, head in enumerate(HEADS)} if asked else _NOTHING
+        width = len(HEADS) + self.weights.heads.shape[1]
+        found = np.array([rows[key] for key in asked], dtype=np.float32).reshape(len(asked), width)
+        by_head = {head: found[:, i].astype(np.float64) for i, head in enumerate(HEADS)}
         return Readings(**by_head, states=found[:, len(HEADS) :])
 
     def _read(self, asked: Sequence[tuple[str, str]]) -> np.ndarray:

@@ -11,7 +11,7 @@ from softgrpo.judges.embedded.argument_score import BOUND, Scale, load_scale, pa
 from softgrpo.judges.embedded.total import total
 
 odds = st.floats(-30, 30)
-SCALE = Scale(quality=1.0, side=2.0, topic=2.0, people=0.5)
+SCALE = Scale(quality=1.0, side=8.0, topic=12.0, people=0.5)
 
 
 def score(scale: Scale, **values: float) -> float:
@@ -38,21 +38,20 @@ def test_a_strong_text_for_the_wrong_side_loses_to_a_weak_one_for_the_right():
     assert score(SCALE, own_side=-3.0, quality=5.0) < score(SCALE, own_side=3.0, quality=-2.0)
 
 
-def test_being_convincing_about_something_else_earns_nothing():
-    assert score(SCALE, on_topic=-8.0, quality=5.0) == pytest.approx(score(SCALE, on_topic=-8.0, quality=0.0), abs=0.01)
+def test_the_best_text_on_another_subject_loses_to_a_poor_one_on_it():
+    assert score(SCALE, on_topic=-8.0, quality=50.0) < score(SCALE, quality=-50.0)
 
 
 def test_a_worked_sum():
     parts = parts_of_arguments(
-        Scale(quality=2.0, centre=1.0, side=1.5, side_from=1.0, topic=0.5),
+        Scale(quality=2.0, centre=1.0, side=1.5, side_from=1.0, topic=0.5, topic_width=2.0),
         own_side=np.array([1.0]),
-        on_topic=np.array([0.0]),
+        on_topic=np.array([-2.0]),
         quality=np.array([0.0]),
     )
-    # merit -1 is bounded to -5 tanh(1/5) and has no credit to lose; ln 2 is what the bends take at their middle
     assert parts["convincing"][0] == pytest.approx(-5 * np.tanh(0.2))
-    assert parts["side"][0] == pytest.approx(-1.5 * np.log(2))
-    assert parts["topic"][0] == pytest.approx(-0.5 * np.log(2))
+    assert parts["side"][0] == pytest.approx(-0.75)  # half, at its bend
+    assert parts["topic"][0] == pytest.approx(-0.5 / (1 + np.exp(-1)))
     assert parts["people"][0] == 0
 
 
