@@ -20,6 +20,7 @@ from softgrpo.tasks import Question, Task
 
 Record = Mapping[str, Any]
 """an evaluation as it is written: flat, null where there is no number"""
+TOLD_BY_SENTINEL = frozenset({"side_accuracy", "off_topic"})
 BASE = "_base"
 """ends the name under which a measure's value at the start stands"""
 
@@ -92,13 +93,17 @@ def seen(record: Record, *, like: Record) -> Seen:
     """
     names = [name.removesuffix(BASE) for name in record if name.endswith(BASE)]
     measures = {name: _measure(record, name, f"{name}_low", f"{name}_high") for name in names}
-    met = record["opponent"] == like["opponent"]
+    met, watcher = record["opponent"] == like["opponent"], record.get("sentinel") == like.get("sentinel")
     same = {who: met and record.get(who) == like.get(who) for who in ("judge", "sentinel")}
     return Seen(
         step=record["step"],
         judge=_measure(record, "win_rate", "low", "high") if same["judge"] else None,
         sentinel=_measure(record, "sentinel_win_rate", "sentinel_low", "sentinel_high") if same["sentinel"] else None,
-        drift={name: measure for name, measure in measures.items() if measure is not None},
+        drift={
+            name: measure
+            for name, measure in measures.items()
+            if measure is not None and (watcher or name not in TOLD_BY_SENTINEL)
+        },
     )
 
 

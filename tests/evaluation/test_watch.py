@@ -210,6 +210,14 @@ def test_texts_off_their_subject_raise_an_alarm_by_what_the_sentinel_tells(tmp_p
     assert [key(a) for a in found["alarms"]] == ["off_topic"]
 
 
+def test_what_another_sentinel_told_at_the_start_is_not_compared_with(tmp_path):
+    held(tmp_path, 0, looking=ScoringJudge("telling", Telling()))
+    off = held(tmp_path, 40, lambda i: f"ward{i} other{i * 7} third{i * 13}", looking=ScoringJudge("new", Telling()))
+    assert (off["off_topic"], off["off_topic_base"]) == (1, None)
+    assert off["alarms"] == []
+    assert off["mean_words_base"] is not None
+
+
 @pytest.mark.parametrize(
     ("rates", "step"),
     [
