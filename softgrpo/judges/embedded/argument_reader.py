@@ -67,8 +67,12 @@ class ArgumentReader:
         self.weights = weights
         self._known: dict[tuple[str, str], np.ndarray] = {}
         """by motion and text: scores by head, and the states"""
-        with model.turn:
-            self.decoder = adapted(model.module.get_decoder(), weights)
+
+    @functools.cached_property
+    def decoder(self) -> Any:
+        """The layers that are read, made when they are needed first."""
+        with self.model.turn:
+            return adapted(self.model.module.get_decoder(), self.weights)
 
     def __call__(self, motions: Sequence[str], texts: Sequence[str]) -> Readings:
         """Readings of each text; `motions` names the motion of each."""
