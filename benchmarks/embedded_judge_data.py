@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from train_argument_reader import family, load_arguments, load_motions
+from argument_reader_data import family, load_arguments, load_motions
 from train_embedded_judge import PAIR, item_for
 
 from softgrpo.judges.text_scores import Item

@@ -17,7 +17,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from train_argument_reader import ANSWERS, load_motions
+from argument_reader_data import ANSWERS, load_motions
 from train_embedded_judge import answers
 
 PARTS = ("judge", "check")

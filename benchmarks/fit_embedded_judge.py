@@ -1,9 +1,10 @@
-"""Fit what each part of the embedded judge counts: `python benchmarks/fit_embedded_judge.py --data DIR`.
+"""Fit what each part of the embedded judge counts: `python benchmarks/fit_embedded_judge.py --data DIR --readers DIR`.
 
-DIR holds the folders `ibm-rank30k` and `ukpconvarg1`. The reader and the heads are those of the package; what is
-fitted are the few numbers of `Scale`, by all pairs of which the better is known: people's on
-motions that nothing was trained on (those marked `check`), people's choices on UKP's topics, each with heads that never
-saw it, and the tuning half of the gold set. Every kind of pair counts as stated in `KINDS`, however many pairs it has.
+The first holds the folders `ibm-rank30k` and `ukpconvarg1`, the second `f0.safetensors` and so on, readers that were
+trained without one fold of the motions (`train_argument_reader.py --without 0`). What is fitted are the few numbers of
+`Scale`, by all pairs of which the better is known: people's arguments, UKP's choices, and the tuning half of the gold
+set, every text measured by a reader and by heads that never saw its motion. Every kind of pair counts as stated in
+`KINDS`, however many pairs it has.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from argument_reader_data import FOLDS, folds, load_motions
+from argument_reader_data import of_gold as trained_gold
 from embedded_judge_data import PairSet, of_gold, of_people
 from scipy.optimize import minimize
 from train_embedded_judge import (
@@ -88,16 +91,56 @@ class Measures:
         return np.where(value > 0, value, -TAIL * np.log1p(-np.minimum(value, 0) / TAIL))
 
 
+class Readers:
+    """The reader of the package, and for the motions that it was trained on those that were not."""
+
+    def __init__(self, model: Any, folder: Path) -> None:
+        whole = ArgumentReader(model, load_reader(DATA / "judge.safetensors"))
+        parts = [ArgumentReader(model, load_reader(folder / f"f{k}.safetensors")) for k in range(FOLDS)]
+        trained = {m.motion for m in load_motions().values() if m.part in ("judge", "choices")}
+        self.readers = [*parts, whole]
+        self.fold = folds(sorted(trained | {a.motion for a in trained_gold().arguments}))
+
+    def __call__(self, items: Sequence[Any]) -> np.ndarray:
+        """[4, items] own side, topic, quality and people."""
+        out = np.zeros((4, len(items)))
+        which = np.array([self.fold.get(item.prompt.meta["motion"], FOLDS) for item in items])
+        for k in np.unique(which):
+            rows = np.flatnonzero(which == k)
+            out[:, rows] = read(self.readers[k], [items[i] for i in rows])
+        return out
+
+    @property
+    def name(self) -> str:
+        return str([reader.weights.heads.sum().item() for reader in self.readers])
+
+
+class OneReader:
+    """One reader for all texts."""
+
+    def __init__(self, reader: ArgumentReader) -> None:
+        self.reader, self.name = reader, str(reader.weights.heads.sum().item())
+
+    def __call__(self, items: Sequence[Any]) -> np.ndarray:
+        return read(self.reader, items)
+
+
+def read(reader: ArgumentReader, items: Sequence[Any]) -> np.ndarray:
+    """[4, items] own side, topic, quality and people."""
+    found = read_arguments(reader, items)
+    return np.stack([own(found, items), found.topic, found.quality, found.people])
+
+
 def measures(
-    reader: ArgumentReader,
+    reader: Readers | OneReader,
     items: Sequence[Any],
     features: dict,
     convincing: np.ndarray,
     coherent: np.ndarray,
 ) -> Measures:
     """Of texts whose frozen features and heads' scores are known."""
-    what = ("reader", str(reader.weights.heads.sum().item()), *(f"{i.prompt.id}\n{i.text}" for i in items))
-    side, topic, quality, people = kept(what, lambda: _read(reader, items))
+    what = ("reader", reader.name, *(f"{i.prompt.id}\n{i.text}" for i in items))
+    side, topic, quality, people = kept(what, lambda: reader(items))
     endings = zip(features["fluency", 0], features["endings", 0], strict=True)
     guards = [sum(guards_of_argument(i, *row, 1.0).values()) for i, row in zip(items, endings, strict=True)]
     return Measures(
@@ -111,12 +154,9 @@ def measures(
     )
 
 
-def _read(reader: ArgumentReader, items: Sequence[Any]) -> tuple[np.ndarray, ...]:
-    found = read_arguments(reader, items)
-    return own(found, items), found.topic, found.quality, found.people
-
-
-def of_set(model: Any, reader: ArgumentReader, head: Head, pairs: PairSet, whole: PairSet | None = None) -> Measures:
+def of_set(
+    model: Any, reader: Readers | OneReader, head: Head, pairs: PairSet, whole: PairSet | None = None
+) -> Measures:
     """Measures of a set on which no head was fitted; `whole` is one of which it is a part, read at once."""
     texts = sorted({i.text for i in (whole or pairs).items})
     numbers = {text: k for k, text in enumerate(texts)}
@@ -129,7 +169,7 @@ def of_set(model: Any, reader: ArgumentReader, head: Head, pairs: PairSet, whole
 class Choices:
     """People's choices between arguments, each topic measured by heads that were fitted without it."""
 
-    def __init__(self, model: Any, reader: ArgumentReader, pairs: Pairs) -> None:
+    def __init__(self, model: Any, reader: Readers, pairs: Pairs) -> None:
         weak = weak_samples(model)
         self.features = all_features(model, pairs.texts)
         self.left_out = LeftOut(self.features, pairs, weak, all_features(model, tuple(t for t, _ in weak)))
@@ -215,8 +255,8 @@ def gold_lines(*splits: str) -> list[dict[str, Any]]:
     return [g for g in _lines(DATA / "gold.jsonl") if g["split"] in splits]
 
 
-def load_sets(model: Any, reader: ArgumentReader, head: Head, data: Path) -> Sets:
-    check = of_people(data / "ibm-rank30k", ("check",))
+def load_sets(model: Any, reader: Readers, head: Head, data: Path) -> Sets:
+    check = of_people(data / "ibm-rank30k", ("check", "judge"), per_motion=30, pairs=30)
     gold = of_gold([g for g in gold_lines("tune") if g["kind"] not in ONLY_MEASURED or g["kind"] == "wrong_side"])
     return Sets(
         check=check,
@@ -234,19 +274,20 @@ def known_choices(found: Measures, pairs: Pairs, beside: frozenset[int]) -> Know
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, required=True, help="folder with ibm-rank30k and ukpconvarg1")
+    parser.add_argument("--readers", type=Path, required=True, help="folder with f0.safetensors and so on")
     parser.add_argument("--output", type=Path, default=DATA / "scales.json", help="file to write")
     args = parser.parse_args()
     from softgrpo.model_interface import load_local
 
     model, head = load_local("embedded"), load_head()
-    reader = ArgumentReader(model, load_reader(DATA / "judge.safetensors"))
+    reader = Readers(model, args.readers)
     sets, pairs = load_sets(model, reader, head, args.data), load_pairs(args.data / "ukpconvarg1")
     choices = Choices(model, reader, pairs)
     found, _ = choices.without(frozenset())
     judge = fit_scale([*sets.known(), known_choices(found, pairs, frozenset())])
 
-    second = ArgumentReader(model, load_reader(DATA / "sentinel.safetensors"))
-    sentinel = fit_scale(of_kinds(of_set(model, second, head, sets.check), sets.check, KINDS), SENTINEL)
+    second, check = OneReader(ArgumentReader(model, load_reader(DATA / "sentinel.safetensors"))), sets.check
+    sentinel = fit_scale(of_kinds(of_set(model, second, head, check), check, KINDS), SENTINEL)
     scales = {"judge": asdict(judge), "sentinel": asdict(sentinel)}
     args.output.write_text(json.dumps(scales, indent=1) + "\n", encoding="utf8")
     print(json.dumps(scales, indent=1))

@@ -1,28 +1,19 @@
 """Train the embedded judge's argument reader, or the sentinel's.
 
 python benchmarks/train_argument_reader.py --data DIR --part judge
-python benchmarks/train_argument_reader.py --data DIR --part sentinel --steps 170
+python benchmarks/train_argument_reader.py --data DIR --part judge --without 0     # and 1, 2, 3: only to be measured
+python benchmarks/train_argument_reader.py --data DIR --part sentinel
 
-DIR holds `arguments.csv` of IBM-ArgQ-Rank-30kArgs. The motions are parted in `embedded_judge_motions.jsonl`: the judge
-and the sentinel never train on the same one, and those marked `check` are for choosing, so that the parts test each
-other. The same file words each motion in other ways, and the other way round, so that the side is read from the motion
-instead of being known by heart.
-
-Low-rank adapters on some middle layers learn from the states behind the last of them: the side, the topic, and from
-pairs on one motion the quality. The judge's learn also to tell people's texts from what policies wrote
-(`embedded_judge_answers.jsonl`: the untrained one, and those that found a hole in an earlier judge). A step holds some
-motions; each is read once, and its texts branch from it.
+DIR holds the folders `ibm-rank30k` and `ukpconvarg1`. Low-rank adapters on some middle layers learn from the states
+behind the last of them: the side, the topic, which of two arguments people find better, and (the judge's) to tell
+people's texts from what policies wrote. `argument_reader_data.py` says from what.
 """
 
 from __future__ import annotations
 
 import argparse
 import copy
-import csv
-import json
-import math
 import time
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,124 +21,77 @@ from typing import Any
 
 import numpy as np
 import torch
+from argument_reader_data import (
+    Argument,
+    Choices,
+    Tree,
+    Trees,
+    folds,
+    load_arguments,
+    load_choices,
+    load_essays,
+    load_filler,
+    load_motions,
+    load_written,
+    of_gold,
+)
 from torch.nn.functional import binary_cross_entropy_with_logits as cross_entropy
 
 from softgrpo.judges.embedded.argument_reader import (
     DATA,
     HEADS,
     ReaderWeights,
+    denied,
     load_reader,
     lower_layers,
     motion_tokens,
+    pooled,
     read_states,
     save_reader,
     text_tokens,
 )
 
-MOTIONS = Path(__file__).with_name("embedded_judge_motions.jsonl")
 SOURCE = {
     "source": "IBM-ArgQ-Rank-30kArgs (Gretz et al., A Large-scale Dataset for Argument Quality Ranking: Construction "
-    "and Analysis, AAAI 2020)",
-    "licence": "CC-BY-SA 3.0; copyright Wikipedia, copyright IBM 2014",
+    "and Analysis, AAAI 2020), CC-BY-SA 3.0; copyright Wikipedia, copyright IBM 2014",
     "made_by": "benchmarks/train_argument_reader.py",
 }
-ANSWERS = Path(__file__).with_name("embedded_judge_answers.jsonl")
-"""what policies wrote: motion, side, text, and which policy"""
-TREES, OWN, OFF, WRITTEN = 5, 7, 1, 1
-"""motions of a step; of each the people's arguments that are read, those on other motions, and what policies wrote"""
-FEW = 0.3
-"""how often a motion of the gold set is drawn, beside one of people's; it has two texts"""
-LONGER = 0.4
-"""share of texts made of several arguments: people's comments elsewhere, and what policies write, are longer"""
-RELATED = (("cosmetic",), ("homeopathy", "naturopathy"), ("marriage", "polygamy"), ("stay-at-home", "homeschooling"))
-"""motions on which one argument can serve both: none is off topic for the other"""
+UKP = "UKPConvArg1Strict (Habernal and Gurevych, Which argument is more convincing?, ACL 2016), CC-BY 4.0"
 SCALE = 2
 """of what an adapter adds"""
+PER_MOTION = 60
+"""arguments of a motion that are checked"""
 
 
 @dataclass(frozen=True, slots=True)
-class Layers:
-    """Which layers are read and adapted."""
+class Recipe:
+    """Which layers are read and adapted, and what a step holds."""
 
     first: int
-    """the first with an adapter"""
+    """the first layer with an adapter"""
     stop: int
-    """how many there are: what lies above is not computed"""
+    """how many layers there are: what lies above is not computed"""
+    steps: int
+    trees: int = 6
+    own: int = 7
+    off: int = 1
+    written: int = 1
 
 
-PARTS = {"judge": Layers(6, 19), "sentinel": Layers(12, 23)}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Argument:
-    motion: str
-    text: str
-    pro: bool
-    quality: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Motion:
-    motion: str
-    part: str
-    same: tuple[str, ...]
-    opposite: tuple[str, ...]
-
-
-def load_motions() -> dict[str, Motion]:
-    lines = [json.loads(line) for line in MOTIONS.read_text(encoding="utf8").splitlines()]
-    return {m["motion"]: Motion(**{**m, "same": tuple(m["same"]), "opposite": tuple(m["opposite"])}) for m in lines}
-
-
-def load_arguments(folder: Path) -> list[Argument]:
-    with (folder / "arguments.csv").open(encoding="utf8", newline="") as file:
-        return [
-            Argument(
-                motion=row["motion"],
-                text=tidy(row["argument"]),
-                pro=row["side"] == "PRO",
-                quality=float(row["quality"]),
-            )
-            for row in csv.DictReader(file)
-        ]
-
-
-def of_gold() -> list[Argument]:
-    """The sound texts of the gold set's tuning half: longer than people's comments, and better written."""
-    lines = [json.loads(line) for line in (DATA / "gold.jsonl").read_text(encoding="utf8").splitlines()]
-    found = {
-        (g["prompt"]["motion"], tidy(g["better"])): g["prompt"]["side"] == "PRO"
-        for g in lines
-        if g["split"] == "tune" and g["kind"] == "wrong_side"
-    }
-    return [Argument(motion=m, text=t, pro=pro, quality=math.nan) for (m, t), pro in found.items()]
-
-
-def load_answers() -> list[tuple[str, str]]:
-    """Motion and text of what policies wrote."""
-    lines = [json.loads(line) for line in ANSWERS.read_text(encoding="utf8").splitlines()]
-    return [(line["motion"], line["text"]) for line in lines]
-
-
-def tidy(text: str) -> str:
-    return " ".join(text.split())
-
-
-def family(motion: str) -> tuple[str, ...]:
-    return next((words for words in RELATED if any(w in motion.lower() for w in words)), (motion,))
+RECIPES = {"judge": Recipe(6, 19, 1000), "sentinel": Recipe(12, 23, 1000)}
 
 
 class Reader(torch.nn.Module):
-    """The lower layers of the small model with adapters, and three heads."""
+    """The lower layers of the small model with adapters, and a head for each thing that is read."""
 
-    def __init__(self, module: Any, layers: Layers, rank: int) -> None:
+    def __init__(self, module: Any, recipe: Recipe, rank: int) -> None:
         from peft import LoraConfig, get_peft_model
 
         super().__init__()
-        self.layers = layers
-        decoder = lower_layers(copy.deepcopy(module.get_decoder()), layers.stop)
+        self.recipe = recipe
+        decoder = lower_layers(copy.deepcopy(module.get_decoder()), recipe.stop)
         linear = [name for name, part in decoder.named_modules() if isinstance(part, torch.nn.Linear)]
-        adapted = [name for name in linear if int(name.split(".")[1]) >= layers.first]
+        adapted = [name for name in linear if int(name.split(".")[1]) >= recipe.first]
         self.decoder = get_peft_model(decoder, LoraConfig(r=rank, lora_alpha=SCALE * rank, target_modules=adapted))
         self.heads = torch.nn.Linear(2 * decoder.config.hidden_size, len(HEADS))
         torch.nn.init.zeros_(self.heads.weight)
@@ -155,7 +99,8 @@ class Reader(torch.nn.Module):
 
     def forward(self, prefixes: Sequence[Sequence[int]], texts: Sequence[Sequence[Sequence[int]]]) -> torch.Tensor:
         """[texts, heads] from each motion's tokens and those of its texts, in order."""
-        return self.heads(read_states(self.decoder.base_model.model, prefixes, texts))
+        read = padded_states if self.heads.weight.is_cuda else read_states
+        return self.heads(read(self.decoder.base_model.model, prefixes, texts))
 
     def go_on_from(self, weights: ReaderWeights) -> None:
         """Take over weights of the same shape."""
@@ -173,113 +118,44 @@ class Reader(torch.nn.Module):
         for name, part in self.decoder.base_model.model.named_modules():
             if hasattr(part, "lora_A"):
                 down, up = part.lora_A["default"].weight, part.lora_B["default"].weight
-                pairs[name] = (down.detach().clone(), SCALE * up.detach())
+                pairs[name] = (down.detach().cpu().clone(), SCALE * up.detach().cpu())
         return ReaderWeights(
-            first=self.layers.first,
-            stop=self.layers.stop,
+            first=self.recipe.first,
+            stop=self.recipe.stop,
             adapters=pairs,
-            heads=self.heads.weight.detach().clone(),
-            biases=self.heads.bias.detach().clone(),
+            heads=self.heads.weight.detach().cpu().clone(),
+            biases=self.heads.bias.detach().cpu().clone(),
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Tree:
-    """A motion as it is worded in a step, and the texts read behind it."""
-
-    motion: str
-    texts: list[str]
-    pro: list[float]
-    """nan where nobody knows"""
-    on: list[float]
-    quality: list[float]
-    people: list[float]
-
-
-class Trees:
-    """Draws the trees of a step."""
-
-    def __init__(
-        self,
-        arguments: Sequence[Argument],
-        motions: dict[str, Motion],
-        rng: np.random.Generator,
-        written: dict[str, list[str]],
-    ) -> None:
-        """`written`: by policies, on each motion."""
-        self.motions, self.rng, self.written = motions, rng, written
-        self.by_motion: dict[str, list[Argument]] = defaultdict(list)
-        for a in arguments:
-            self.by_motion[a.motion].append(a)
-        self.names = sorted(self.by_motion)
-        share = np.array([1.0 if motions[m].same else FEW for m in self.names])
-        self.share = share / share.sum()
-        self.waiting: dict[str, list[Argument]] = {m: [] for m in self.names}
-
-    def draw(self, trees: int, own: int, off: int) -> list[Tree]:
-        chosen = self.rng.choice(self.names, trees, replace=False, p=self.share)
-        return [self.tree(str(m), own, off) for m in chosen]
-
-    def _next(self, motion: str, n: int) -> list[Argument]:
-        if len(self.waiting[motion]) < n:
-            order = self.rng.permutation(len(self.by_motion[motion]))
-            self.waiting[motion] += [self.by_motion[motion][i] for i in order]
-        taken, self.waiting[motion] = self.waiting[motion][:n], self.waiting[motion][n:]
-        return taken
-
-    def tree(self, motion: str, own: int, off: int) -> Tree:
-        rng, m = self.rng, self.motions[motion]
-        kind = rng.choice(["plain", "same", "opposite"], p=[0.4, 0.27, 0.33]) if m.same else "plain"
-        worded = motion if kind == "plain" else str(rng.choice(getattr(m, kind)))
-        out = Tree(worded, [], [], [], [], [])
-        for a in self._next(motion, own):
-            text, quality = a.text, a.quality
-            if rng.random() < LONGER:  # two to four arguments of one side
-                alike = [b for b in self.by_motion[motion] if b.pro == a.pro and b is not a]
-                more = rng.integers(0, len(alike), rng.integers(1, 4)) if alike else ()
-                text, quality = " ".join([text, *(alike[i].text for i in more)]), np.nan
-            out.texts.append(text)
-            out.pro.append(float(a.pro != (kind == "opposite")))
-            out.on.append(1.0)
-            out.quality.append(quality)
-            out.people.append(1.0)
-        others = [n for n in self.names if family(n) != family(motion)]
-        for name in rng.choice(others, off):
-            out.texts.append(self.by_motion[str(name)][rng.integers(len(self.by_motion[str(name)]))].text)
-            out.pro.append(np.nan)
-            out.on.append(0.0)
-            out.quality.append(np.nan)
-            out.people.append(np.nan)
-        for text in self._written(motion, WRITTEN):
-            out.texts.append(text)
-            out.pro.append(np.nan)
-            out.on.append(np.nan)
-            out.quality.append(np.nan)
-            out.people.append(0.0)
-        return out
-
-    def _written(self, motion: str, n: int) -> list[str]:
-        """Some of what policies wrote on a motion, by each policy alike."""
-        known = self.written.get(motion, [])
-        return [known[i] for i in self.rng.integers(0, len(known), n)] if known else []
+def padded_states(
+    decoder: Any, prefixes: Sequence[Sequence[int]], branches: Sequence[Sequence[Sequence[int]]]
+) -> torch.Tensor:
+    """As `read_states`, each text a row of its own behind its motion: more arithmetic in far fewer steps."""
+    rows, spans = [], []
+    for prefix, texts in zip(prefixes, branches, strict=True):
+        for text in texts:
+            rows.append(torch.tensor([*prefix, *text]))
+            spans.append((len(prefix), len(prefix) + len(text)))
+    ids = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True).to(decoder.device)
+    states = decoder(input_ids=ids, use_cache=False).last_hidden_state  # causal: what pads on the right is not seen
+    return pooled([row[a:b] for row, (a, b) in zip(states, spans, strict=True)])
 
 
 def loss_of(scores: torch.Tensor, trees: Sequence[Tree]) -> torch.Tensor:
-    """Side, topic and people by cross-entropy; quality by pairs on one motion, weighed by how far they lie apart."""
-    pro, on, quality, people = (
-        torch.tensor([x for t in trees for x in getattr(t, n)]) for n in ("pro", "on", "quality", "people")
-    )
+    """Side, topic and people by cross-entropy; quality by pairs, each with its weight."""
     loss = scores.new_zeros(())
-    for head, target, weight in ((0, pro, 1.0), (1, on, 0.3), (3, people, 0.3)):
+    for head, name, weight in ((0, "pro", 1.0), (1, "on", 0.3), (3, "people", 0.3)):
+        target = torch.tensor([x for t in trees for x in getattr(t, name)], device=scores.device)
         if (known := ~target.isnan()).any():
             loss = loss + weight * cross_entropy(scores[known, head], target[known])
-    where = torch.repeat_interleave(torch.arange(len(trees)), torch.tensor([len(t.texts) for t in trees]))
-    gap = quality[:, None] - quality[None, :]
-    pairs = (where[:, None] == where[None, :]) & (gap > 0.05)
-    difference = (scores[:, 2][:, None] - scores[:, 2][None, :])[pairs]
-    weight = gap[pairs]
-    if weight.numel():
-        loss = loss + (weight * torch.nn.functional.softplus(-difference)).sum() / weight.sum()
+    starts = np.cumsum([0, *(len(t.texts) for t in trees)])
+    pairs = [(i + start, j + start, w) for t, start in zip(trees, starts, strict=False) for i, j, w in t.pairs]
+    if pairs:
+        better, worse, weights = zip(*pairs, strict=True)
+        weight = torch.tensor(weights, device=scores.device)
+        gap = scores[list(better), 2] - scores[list(worse), 2]
+        loss = loss + (weight * torch.nn.functional.softplus(-gap)).sum() / weight.sum()
     return loss
 
 
@@ -294,93 +170,128 @@ def encode(tokenizer: Any, trees: Sequence[Tree]) -> tuple[list[list[int]], list
 def predict(
     reader: Reader, tokenizer: Any, motions: Sequence[str], texts: Sequence[str], at_once: int = 64
 ) -> np.ndarray:
-    """[texts, heads] scores of texts behind their motions."""
-    out = np.zeros((len(texts), len(HEADS)))
-    rows = sorted(range(len(texts)), key=lambda i: motions[i])
+    """[texts, heads] scores of texts behind their motions; the side by the denials too, as the package reads."""
+    out = np.zeros((2, len(texts), len(HEADS)))
+    rows = sorted(range(len(texts)), key=lambda i: (motions[i], len(texts[i])))
     with torch.inference_mode():
-        for k in range(0, len(rows), at_once):
-            by: dict[str, list[int]] = defaultdict(list)
-            for i in rows[k : k + at_once]:
-                by[motions[i]].append(i)
-            trees = [Tree(m, [texts[i] for i in w], [], [], [], []) for m, w in by.items()]
-            found = reader(*encode(tokenizer, trees))
-            out[[i for w in by.values() for i in w]] = found.numpy()
-    return out
+        for k, worded in ((k, w) for k in range(0, len(rows), at_once) for w in (0, 1)):
+            mine = rows[k : k + at_once]
+            trees = [Tree(denied(motions[i]) if worded else motions[i], [texts[i]]) for i in mine]
+            out[worded, mine] = reader(*encode(tokenizer, trees)).cpu().numpy()
+    out[0, :, 0] = (out[0, :, 0] - out[1, :, 0]) / 2
+    return out[0]
 
 
 def check(
     reader: Reader,
     tokenizer: Any,
     arguments: Sequence[Argument],
-    written: Sequence[tuple[str, str]],
-    per_motion: int = 60,
+    essays: Sequence[Argument],
+    choices: Choices,
+    written: dict[str, list[str]],
 ) -> dict[str, float]:
-    """Shares told right on motions that were not trained on."""
+    """Shares told right on motions that were not trained on: people's arguments, essays, UKP's, and by policies."""
     rng = np.random.default_rng(0)
-    by: dict[str, list[Argument]] = defaultdict(list)
-    for a in arguments:
-        by[a.motion].append(a)
-    chosen = [a for m in sorted(by) for a in [by[m][i] for i in rng.permutation(len(by[m]))[:per_motion]]]
-    names = [a.motion for a in chosen]
-    scores = predict(reader, tokenizer, names, [a.text for a in chosen])
-    shifted = names[per_motion:] + names[:per_motion]
-    off = predict(reader, tokenizer, shifted, [a.text for a in chosen])
-    right, n, topic = 0.0, 0, np.subtract.outer(scores[:, 1], off[:, 1])
-    for i, a in enumerate(chosen):
-        for j, b in enumerate(chosen):
-            if a.motion == b.motion and a.quality - b.quality > 0.25:
-                right, n = right + (scores[i, 2] > scores[j, 2]), n + 1
+    names = sorted({a.motion for a in arguments})
+    by = {m: [a for a in arguments if a.motion == m] for m in names}
+    chosen = [a for m in names for a in [by[m][i] for i in rng.permutation(len(by[m]))[:PER_MOTION]]]
+    scores = predict(reader, tokenizer, [a.motion for a in chosen], [a.text for a in chosen])
+    elsewhere = {m: names[(k + 1) % len(names)] for k, m in enumerate(names)}
+    off = predict(reader, tokenizer, [elsewhere[a.motion] for a in chosen], [a.text for a in chosen])
     pro = np.array([a.pro for a in chosen])
-    models = predict(reader, tokenizer, *zip(*written, strict=True))
-    return {
+    better = [
+        (i, j)
+        for i, a in enumerate(chosen)
+        for j, b in enumerate(chosen)
+        if a.motion == b.motion and a.quality - b.quality > 0.25
+    ]
+    out = {
         "side": float(((scores[:, 0] > 0) == pro).mean()),
-        "side_auc": float((scores[pro, 0][:, None] > scores[~pro, 0][None]).mean()),
-        "topic_auc": float((topic > 0).mean()),
-        "topic_pairs": float((scores[:, 1] > off[:, 1]).mean()),
-        "quality": float(right / max(1, n)),
-        "people_auc": float((scores[:, 3][:, None] > models[:, 3][None]).mean()),
+        "topic_auc": float((np.subtract.outer(scores[:, 1], off[:, 1]) > 0).mean()),
+        "quality": _won(scores[:, 2], better),
     }
+    texts = [(m, t) for m in names for t in written.get(m, ())]
+    if texts:
+        models = predict(reader, tokenizer, *zip(*texts, strict=True))
+        out["people_auc"] = float((scores[:, 3][:, None] > models[:, 3][None]).mean())
+    read = predict(reader, tokenizer, [a.motion for a in essays], [a.text for a in essays])
+    out["essay_side"] = float(((read[:, 0] > 0) == np.array([a.pro for a in essays])).mean())
+    out["essay_topic"] = float(np.quantile(read[:, 1], 0.1))
+    if choices.arguments:
+        number = {id(a): i for i, a in enumerate(choices.arguments)}
+        found = predict(reader, tokenizer, [a.motion for a in choices.arguments], [a.text for a in choices.arguments])
+        out["ukp_side"] = float(((found[:, 0] > 0) == np.array([a.pro for a in choices.arguments])).mean())
+        out["ukp"] = _won(found[:, 2], [(number[id(a)], number[id(b)]) for a, b in choices.pairs])
+    return {name: round(value, 3) for name, value in out.items()}
+
+
+def _won(scores: np.ndarray, pairs: Sequence[tuple[int, int]]) -> float:
+    better, worse = zip(*pairs, strict=True)
+    return float((scores[list(better)] > scores[list(worse)]).mean())
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", type=Path, required=True, help="folder with arguments.csv")
-    parser.add_argument("--part", choices=sorted(PARTS), required=True)
-    parser.add_argument("--steps", type=int, default=700)
+    parser.add_argument("--data", type=Path, required=True, help="folder with ibm-rank30k and ukpconvarg1")
+    parser.add_argument("--part", choices=sorted(RECIPES), required=True)
+    parser.add_argument("--without", type=int, help="a fold of the motions that is left out")
+    parser.add_argument("--steps", type=int)
+    parser.add_argument("--stop", type=int)
     parser.add_argument("--go_on", action="store_true", help="from the weights that are there")
     parser.add_argument("--rank", type=int, default=16)
     parser.add_argument("--learning_rate", type=float, default=5e-4)
+    parser.add_argument("--device", default="cpu")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--output", type=Path, help="weights file to write (default: the package's)")
     args = parser.parse_args()
     args.output = args.output or DATA / f"{args.part}.safetensors"
+    from dataclasses import replace
+
     from softgrpo.model_interface import load_local
 
     torch.manual_seed(args.seed)
-    model, motions, arguments = load_local("embedded", dtype="float32"), load_motions(), load_arguments(args.data)
-    part = {m for m, v in motions.items() if v.part == args.part}
-    held = [a for a in arguments if motions[a.motion].part == "check"]
-    by_policies = load_answers()
-    written = {m: [t for name, t in by_policies if name == m] for m in part} if args.part == "judge" else {}
-    of_check = [(m, t) for m, t in by_policies if motions[m].part == "check"]
-    own = [a for a in arguments if a.motion in part] + (of_gold() if args.part == "judge" else [])
-    known = {a.motion: Motion(motion=a.motion, part=args.part, same=(), opposite=()) for a in own} | motions
-    trees = Trees(own, known, np.random.default_rng(args.seed), written)
-    reader = Reader(model.module, PARTS[args.part], args.rank)
+    torch.set_float32_matmul_precision("high")
+    recipe = replace(RECIPES[args.part], **{n: v for n in ("steps", "stop") if (v := getattr(args, n))})
+    model, motions, of_judge = load_local("embedded", dtype="float32"), load_motions(), args.part == "judge"
+    arguments, choices = load_arguments(args.data / "ibm-rank30k"), load_choices(args.data / "ukpconvarg1")
+    own = [a for a in (*arguments, *load_essays()) if motions[a.motion].part == args.part]
+    gold = of_gold()
+    own += [*choices.arguments, *gold.arguments] if of_judge else []
+    fold = folds(sorted({a.motion for a in own}))
+    learned = {m for m, k in fold.items() if k != args.without}
+    written = load_written()
+    trees = Trees(
+        [a for a in own if a.motion in learned],
+        [pair for pair in (*choices.pairs, *gold.pairs) if of_judge and pair[0].motion in learned],
+        written if of_judge else {},
+        load_filler()[0 if of_judge else 1 :: 2],
+        np.random.default_rng(args.seed),
+    )
+
+    def held_out(motion: str) -> bool:
+        return motion not in learned and (motion in fold or motions[motion].part == "check")
+
+    held = [a for a in arguments if held_out(a.motion)]
+    held_essays = [a for a in load_essays() if held_out(a.motion)]
+    held_choices = Choices(
+        [a for a in choices.arguments if a.motion not in learned],
+        [p for p in choices.pairs if p[0].motion not in learned],
+    )
+    reader = Reader(model.module, recipe, args.rank).to(args.device)
     if args.go_on:
         reader.go_on_from(load_reader(DATA / f"{args.part}.safetensors"))
     adapters = [p for n, p in reader.named_parameters() if p.requires_grad and not n.startswith("heads")]
     groups = [{"params": adapters, "lr": args.learning_rate}, {"params": list(reader.heads.parameters()), "lr": 2e-3}]
     optimizer = torch.optim.AdamW(groups, weight_decay=0.01)
-    warm = 20
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimizer,
-        lambda s: min(1.0, (s + 1) / warm) * 0.5 * (1 + np.cos(np.pi * min(1.0, s / args.steps))),
+        lambda s: min(1.0, (s + 1) / 20) * 0.5 * (1 + np.cos(np.pi * min(1.0, s / recipe.steps))),
     )
-    print(f"{sum(p.numel() for p in adapters)} adapter parameters", flush=True)
+    notes = SOURCE | ({"source": f"{SOURCE['source']}; {UKP}"} if of_judge else {})
+    print(f"{sum(p.numel() for p in adapters)} adapter parameters; {len(learned)} motions", flush=True)
     began, losses = time.time(), []
-    for step in range(1, args.steps + 1):
-        drawn = trees.draw(TREES, OWN, OFF)
+    for step in range(1, recipe.steps + 1):
+        drawn = trees.draw(recipe.trees, recipe.own, recipe.off, recipe.written)
         loss = loss_of(reader(*encode(model.tokenizer, drawn)), drawn)
         optimizer.zero_grad()
         loss.backward()
@@ -388,11 +299,11 @@ def main() -> None:
         optimizer.step()
         schedule.step()
         losses.append(loss.item())
-        if step % 20 == 0:
-            print(step, f"{np.mean(losses[-20:]):.3f}", f"{time.time() - began:.0f} s", flush=True)
-        if step % 120 == 0 or step == args.steps:
-            print(step, check(reader, model.tokenizer, held, of_check), flush=True)
-            save_reader(args.output, reader.weights(), SOURCE)
+        if step % 50 == 0:
+            print(step, f"{np.mean(losses[-50:]):.3f}", f"{time.time() - began:.0f} s", flush=True)
+        if step % 200 == 0 or step == recipe.steps:
+            print(step, check(reader, model.tokenizer, held, held_essays, held_choices, written), flush=True)
+            save_reader(args.output, reader.weights(), notes)
 
 
 if __name__ == "__main__":

@@ -48,7 +48,8 @@ class Readings:
     """Log-odds about texts behind their motions."""
 
     side: np.ndarray
-    """[B] that the text speaks for the motion, against that it speaks against it"""
+    """[B] that the text speaks for the motion, against that it speaks against it; half the difference of what is read
+    behind the motion and behind its denial, so that what a text says on either cancels"""
     topic: np.ndarray
     """[B] that it is about the motion"""
     quality: np.ndarray
@@ -60,7 +61,10 @@ class Readings:
 
 
 class ArgumentReader:
-    """Reads texts behind their motions, each motion once for all its texts. The last `KEPT` readings are kept."""
+    """Reads texts behind their motions and behind the denials of these, each once for all its texts.
+
+    The last `KEPT` readings are kept.
+    """
 
     def __init__(self, model: Any, weights: ReaderWeights) -> None:
         self.model = model
@@ -76,15 +80,21 @@ class ArgumentReader:
 
     def __call__(self, motions: Sequence[str], texts: Sequence[str]) -> Readings:
         """Readings of each text; `motions` names the motion of each."""
+        whole = self._known_of([*motions, *map(denied, motions)], [*texts, *texts])
+        found, other = whole[: len(texts)], whole[len(texts) :]
+        by_head = {head: found[:, i].astype(np.float64) for i, head in enumerate(HEADS)}
+        by_head["side"] = (by_head["side"] - other[:, 0]) / 2
+        return Readings(**by_head, states=found[:, len(HEADS) :])
+
+    def _known_of(self, motions: Sequence[str], texts: Sequence[str]) -> np.ndarray:
+        """[B, heads + 2 H] what is known of each text, after reading what is not."""
         asked = list(zip(motions, texts, strict=True))
         with self.model.turn:
             new = [key for key in dict.fromkeys(asked) if key not in self._known]
             rows = self._known | dict(zip(new, self._read(new), strict=True))
             self._known = dict(list(rows.items())[-KEPT:])
         width = len(HEADS) + self.weights.heads.shape[1]
-        found = np.array([rows[key] for key in asked], dtype=np.float32).reshape(len(asked), width)
-        by_head = {head: found[:, i].astype(np.float64) for i, head in enumerate(HEADS)}
-        return Readings(**by_head, states=found[:, len(HEADS) :])
+        return np.array([rows[key] for key in asked], dtype=np.float32).reshape(len(asked), width)
 
     def _read(self, asked: Sequence[tuple[str, str]]) -> np.ndarray:
         """[B, heads + 2 H]"""
@@ -122,6 +132,16 @@ class ArgumentReader:
             yield rows, prefixes, branches
 
 
+def denied(motion: str) -> str:
+    """The motion the other way round, whatever it says.
+
+    >>> denied("We should ban whaling")
+    'It is not true that we should ban whaling'
+    """
+    plain = motion.strip()
+    return f"It is not true that {plain[:1].lower()}{plain[1:]}"
+
+
 def motion_tokens(tokenizer: Any, motion: str) -> list[int]:
     """What stands before a text. A token in front takes the attention that first tokens draw."""
     return [
@@ -151,7 +171,12 @@ def read_states(
             ids += text
         lengths.append([len(prefix), *map(len, texts)])
     states_TH = tree_states(decoder, torch.tensor(ids), PrefixTree.trees(*lengths), torch.arange(len(ids)))
-    states_BS = torch.stack([torch.cat([states_TH[a:b].mean(0), states_TH[b - 1]]) for a, b in spans])
+    return pooled([states_TH[a:b] for a, b in spans])
+
+
+def pooled(texts: Sequence[torch.Tensor]) -> torch.Tensor:
+    """[B, 2 H] normalised, from each text's states [tokens, H]: their mean beside the last."""
+    states_BS = torch.stack([torch.cat([states_TH.mean(0), states_TH[-1]]) for states_TH in texts])
     return torch.nn.functional.layer_norm(states_BS.float(), states_BS.shape[-1:])
 
 
