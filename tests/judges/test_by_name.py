@@ -53,7 +53,7 @@ def test_an_unknown_kind_names_the_others():
 def test_an_unknown_part_of_the_embedded_judge_names_the_others():
     with pytest.raises(
         UserError,
-        match="unknown judge 'embedded:fluency'; choose from embedded, embedded:second, embedded:sentinel, "
+        match="unknown judge 'embedded:fluency'; choose from embedded, embedded:sentinel, "
         "embedded:first, embedded:likelihood, embedded:convincing, embedded:prompt",
     ):
         check_judge("embedded:fluency")

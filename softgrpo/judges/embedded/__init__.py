@@ -7,8 +7,7 @@ from softgrpo.registry import Registry
 PARTS = Registry(
     "part of the embedded judge",
     {
-        "": "softgrpo.judges.embedded.first_edition:FirstEditionScorer",
-        "second": "softgrpo.judges.embedded.judge:EmbeddedScorer",
+        "": "softgrpo.judges.embedded.judge:EmbeddedScorer",
         "sentinel": "softgrpo.judges.embedded.judge:SentinelScorer",
         "first": "softgrpo.judges.embedded.first_edition:FirstEditionScorer",
         "likelihood": "softgrpo.judges.embedded.aboutness:LikelihoodScorer",
