@@ -16,13 +16,14 @@ from functools import cache
 
 import numpy as np
 
-from softgrpo.evaluation.texts import FUNCTION_WORDS, words
+from softgrpo.evaluation.texts import FUNCTION_WORDS
 from softgrpo.grpo.advantages import advantages
 from softgrpo.judges.callable import CallableJudge
 from softgrpo.records import Objective, Prompt
 from softgrpo.streams import seed_for
 from softgrpo.tasks.debate import debate
 from softgrpo.tasks.task import Task
+from softgrpo.words import words
 
 TASK: Task = replace(
     debate(), objectives=(Objective(name="answer", criteria="Which speech is better?"),), format=None, system=""

@@ -229,12 +229,13 @@ class Trees:
         self.share = share / share.sum()
         self.waiting: dict[str, list[Argument]] = {m: [] for m in self.names}
 
-    def draw(self, trees: int, own: int, off: int, written: int) -> list[Tree]:
-        """`trees` motions; of each `own` arguments on it, `off` on other motions, and `written` by policies."""
+    def draw(self, trees: int, own: int, off: int, written: int, spoiled: int) -> list[Tree]:
+        """`trees` motions; of each `own` arguments on it, `off` on other motions, `written` by policies, and
+        `spoiled` ones."""
         chosen = self.rng.choice(self.names, trees, replace=False, p=self.share)
-        return [self.tree(str(m), own, off, written) for m in chosen]
+        return [self.tree(str(m), own, off, written, spoiled) for m in chosen]
 
-    def tree(self, motion: str, own: int, off: int, written: int) -> Tree:
+    def tree(self, motion: str, own: int, off: int, written: int, spoiled: int) -> Tree:
         rng = self.rng
         worded, turned = self._worded(motion)
         out = Tree(worded, [])
@@ -244,9 +245,10 @@ class Trees:
             else:
                 out.add(text, pro=float(pro != turned), on=1.0, people=1.0)
         good = [i for i, pro in enumerate(out.pro) if not math.isnan(pro)]
-        spoiled = self._any(good)
-        out.pairs.append((spoiled, len(out.texts), SPOILED))
-        out.add(self._spoil(out.texts[spoiled], motion))
+        for _ in range(spoiled):
+            better = self._any(good)
+            out.pairs.append((better, len(out.texts), SPOILED))
+            out.add(self._spoil(out.texts[better], motion))
         if motion in self.written:
             for _ in range(written):
                 if len(self.by_motion[motion]) <= MANY:  # people's comments are not always better

@@ -36,6 +36,7 @@ from fit_embedded_judge import (
     known_choices,
     load_sets,
     of_set,
+    only_read,
     within_a_third,
 )
 from train_embedded_judge import ONLY_MEASURED, Pairs, item_for, load_pairs
@@ -128,11 +129,11 @@ def of_choices(model: Any, readers: Readers, data: Path) -> dict[str, Any]:
     }
 
 
-def of_motions(model: Any, name: str, parts: Sequence[str], data: Path) -> dict[str, Any]:
-    """Pairs of people's arguments on motions that a reader and its scale have not seen."""
-    pairs, head, scale = of_people(data / "ibm-rank30k", parts), load_head(), load_scale(name)
-    reader = OneReader(ArgumentReader(model, load_reader(DATA / f"{name}.safetensors")))
-    found = of_set(model, reader, head, pairs)
+def of_motions(model: Any, name: str, parts: Sequence[str], data: Path, some: int) -> dict[str, Any]:
+    """Pairs of people's arguments on motions that a reader and its scale have not seen, `some` of a kind and motion."""
+    pairs = of_people(data / "ibm-rank30k", parts, per_motion=some, pairs=some)
+    scale, reader = load_scale(name), OneReader(ArgumentReader(model, load_reader(DATA / f"{name}.safetensors")))
+    found = of_set(model, reader, load_head(), pairs) if scale.convincing else only_read(reader, pairs.items)
     scores = found.scores(scale)
     right = pairs.better[pairs.kinds == "side"]
     one_each = np.unique(np.concatenate([right, pairs.better[pairs.kinds == "topic"]]))
@@ -252,8 +253,8 @@ def main() -> None:
     readers = Readers(model, args.readers)
     record = {
         "motions": {
-            "embedded": of_motions(model, "judge", ("sentinel",), args.data),
-            "embedded:sentinel": of_motions(model, "sentinel", ("judge",), args.data),
+            "embedded": of_motions(model, "judge", ("sentinel",), args.data, 60),
+            "embedded:sentinel": of_motions(model, "sentinel", ("judge",), args.data, 30),
             "embedded:first": first_edition(model, args.data),
         },
         "choices": of_choices(model, readers, args.data),

@@ -180,6 +180,21 @@ def of_set(
     return measures(reader, pairs.items, features, head(X), head.coherent(X))
 
 
+def only_read(reader: OneReader, items: Sequence[Any]) -> Measures:
+    """What a reader alone makes of texts, as the sentinel does."""
+    side, topic, quality, people = reader(items)
+    nothing = np.zeros(len(items))
+    return Measures(
+        own_side=side,
+        on_topic=topic,
+        quality=quality,
+        people=people,
+        convincing=nothing,
+        coherent=nothing,
+        guards=nothing,
+    )
+
+
 class Choices:
     """People's choices between arguments, each topic measured by heads that were fitted without it."""
 
@@ -320,7 +335,7 @@ def main() -> None:
     judge = fit_scale([*sets.known(), *known_choices(found, pairs, frozenset())])
 
     second, check = OneReader(ArgumentReader(model, load_reader(DATA / "sentinel.safetensors"))), sets.check
-    sentinel = fit_scale(of_kinds(of_set(model, second, head, check), check, OF_SENTINEL), SENTINEL)
+    sentinel = fit_scale(of_kinds(only_read(second, check.items), check, OF_SENTINEL), SENTINEL)
     scales = {"judge": asdict(judge), "sentinel": asdict(sentinel)}
     args.output.write_text(json.dumps(scales, indent=1) + "\n", encoding="utf8")
     print(json.dumps(scales, indent=1))

@@ -76,9 +76,14 @@ class Recipe:
     own: int = 7
     off: int = 1
     written: int = 1
+    spoiled: int = 1
+    essays: bool = True
 
 
-RECIPES = {"judge": Recipe(6, 19, 1000), "sentinel": Recipe(12, 23, 1000)}
+RECIPES = {
+    "judge": Recipe(6, 19, 900),
+    "sentinel": Recipe(12, 23, 1000, trees=5, spoiled=0, essays=False),  # with them it learned the side too late
+}
 
 
 class Reader(torch.nn.Module):
@@ -254,7 +259,8 @@ def main() -> None:
     recipe = replace(RECIPES[args.part], **{n: v for n in ("steps", "stop") if (v := getattr(args, n))})
     model, motions, of_judge = load_local("embedded", dtype="float32"), load_motions(), args.part == "judge"
     arguments, choices = load_arguments(args.data / "ibm-rank30k"), load_choices(args.data / "ukpconvarg1")
-    own = [a for a in (*arguments, *load_essays()) if motions[a.motion].part == args.part]
+    known = [*arguments, *(load_essays() if recipe.essays else ())]
+    own = [a for a in known if motions[a.motion].part == args.part]
     gold = of_gold()
     own += [*choices.arguments, *gold.arguments] if of_judge else []
     fold = folds(sorted({a.motion for a in own}))
@@ -291,7 +297,7 @@ def main() -> None:
     print(f"{sum(p.numel() for p in adapters)} adapter parameters; {len(learned)} motions", flush=True)
     began, losses = time.time(), []
     for step in range(1, recipe.steps + 1):
-        drawn = trees.draw(recipe.trees, recipe.own, recipe.off, recipe.written)
+        drawn = trees.draw(recipe.trees, recipe.own, recipe.off, recipe.written, recipe.spoiled)
         loss = loss_of(reader(*encode(model.tokenizer, drawn)), drawn)
         optimizer.zero_grad()
         loss.backward()

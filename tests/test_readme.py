@@ -56,6 +56,13 @@ def test_the_judges_page_tells_the_recorded_experiment(monkeypatch):
     assert load("judge_hacking").as_markdown(recorded) in page
 
 
+def test_the_judges_page_tells_what_was_measured(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    recorded = json.loads((ROOT / "benchmarks" / "embedded_judge.json").read_text(encoding="utf-8"))
+    page = (ROOT / "docs" / "embedded_judge.md").read_text(encoding="utf-8")
+    assert load("embedded_judge").as_markdown(recorded) in page
+
+
 def test_the_page_on_tournaments_tells_what_was_recorded(monkeypatch):
     monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
     recorded = json.loads((ROOT / "benchmarks" / "tournament_fidelity.json").read_text(encoding="utf-8"))

@@ -20,8 +20,9 @@ from softgrpo.evaluation.likeness import (
     jackknife,
     self_bleu,
 )
-from softgrpo.evaluation.texts import copied_share, distinct_2, markup, opening, words
+from softgrpo.evaluation.texts import copied_share, distinct_2, markup, opening
 from softgrpo.evaluation.win_rate import share_interval, t_critical
+from softgrpo.words import words
 
 HALF = 0.5
 

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from itertools import pairwise
 
-ALONE = "\u3040-\u30ff\u3400-\u9fff"
-"""kana and Han: scripts without spaces, of which each character counts as a word"""
-WORD = re.compile(rf"[{ALONE}]|[^\W_{ALONE}]+(?:['’][^\W_{ALONE}]+)*")
 LONGEST_OPENING = 3
 FUNCTION_WORDS = frozenset(
     "a about all also although an and any are as at be because been but by can could did do does each either even "
@@ -20,18 +16,10 @@ FUNCTION_WORDS = frozenset(
 """with which honest texts on anything begin"""
 
 
-def words(text: str) -> tuple[str, ...]:
-    """Lower-case words without punctuation; where there are none, what stands between spaces.
-
-    >>> words("**Free buses** don't pay!"), words("?! ...")
-    (('free', 'buses', "don't", 'pay'), ('?!', '...'))
-    """
-    return tuple(WORD.findall(text.casefold()) or text.split())
-
-
 def opening(found: Sequence[str]) -> tuple[str, ...]:
     """The words up to the first that says something, three at most.
 
+    >>> from softgrpo.words import words
     >>> opening(words("Free buses help")), opening(words("The toll is fair")), opening(words("It is not so simple"))
     (('free',), ('the', 'toll'), ('it', 'is', 'not'))
     """
@@ -44,6 +32,7 @@ def distinct_2(found: Sequence[str]) -> float | None:
 
     None where there is no pair.
 
+    >>> from softgrpo.words import words
     >>> distinct_2(words("so it is, so it goes"))
     0.8
     """
@@ -54,6 +43,7 @@ def distinct_2(found: Sequence[str]) -> float | None:
 def copied_share(found: Sequence[str], asked: Sequence[str]) -> float | None:
     """Share of the words that stand among those `asked`. None where there are no words.
 
+    >>> from softgrpo.words import words
     >>> copied_share(words("Rivers have rights"), words("Rivers deserve legal rights"))
     0.6666666666666666
     """

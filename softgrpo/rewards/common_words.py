@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,14 +10,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from softgrpo.rewards.answers import FEW, KEPT, MANY, Answers
+from softgrpo.words import words
 
 ORDERS = (2, 3, 4)
 """lengths of the n-grams, in words"""
 OPENING = 3
 """words that open a text"""
-ALONE = "\u3040-\u30ff\u3400-\u9fff"
-"""kana and Han, which know no spaces: each character counts as a word"""
-WORD = re.compile(rf"[{ALONE}]|[^\W_{ALONE}]+(?:['’][^\W_{ALONE}]+)*")
 WHOLE = math.lcm(*range(1, KEPT + 1))
 """parts of a prompt's answers, of which each of up to `KEPT` texts is a whole number"""
 
@@ -55,15 +52,6 @@ def words_in_common(groups: Sequence[Answers], around: Sequence[Answers]) -> lis
         cost = {gram: min(1.0, (everywhere[gram] - own[gram]) / most) for text in texts if text for gram in text}
         out.append(np.array([text.cost(cost) if text else 0.0 for text in texts]))
     return out
-
-
-def words(text: str) -> list[str]:
-    """Words in one case, without punctuation; where there are none, what stands between spaces.
-
-    >>> words("**Free buses** don't pay!"), words("?! ...")
-    (['free', 'buses', "don't", 'pay'], ['?!', '...'])
-    """
-    return WORD.findall(text.casefold()) or text.split()
 
 
 @dataclass(frozen=True, slots=True)

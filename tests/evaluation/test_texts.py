@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from softgrpo.evaluation.texts import LONGEST_OPENING, copied_share, distinct_2, markup, opening, words
+from softgrpo.evaluation.texts import LONGEST_OPENING, copied_share, distinct_2, markup, opening
+from softgrpo.words import words
 
 
 @pytest.mark.parametrize(

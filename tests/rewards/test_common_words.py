@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from softgrpo.rewards.answers import FEW, KEPT, Answers
-from softgrpo.rewards.common_words import words, words_in_common
+from softgrpo.rewards.common_words import words_in_common
+from softgrpo.words import words
 
 
 def of(subject, *texts, question=""):

@@ -12,6 +12,7 @@ from softgrpo.judges.embedded.argument_reader import (
     DATA,
     HEADS,
     ArgumentReader,
+    denied,
     load_reader,
     motion_tokens,
     save_reader,
@@ -70,6 +71,12 @@ def test_without_adapters_the_states_are_those_of_the_models_own_layers(embedded
     states = out.hidden_states[weights.stop][0, len(ids) :].float()
     expected = torch.nn.functional.layer_norm(torch.cat([states.mean(0), states[-1]]), (states.shape[1] * 2,))
     np.testing.assert_allclose(found.states[0], expected.numpy(), atol=0.15)
+
+
+def test_the_side_is_half_of_what_motion_and_denial_differ_by(reader, weights):
+    found = reader([ZOOS, denied(ZOOS)], [TEXTS[0]] * 2)
+    behind_motion, behind_denial = found.states @ weights.heads[0].numpy()
+    assert found.side[0] == pytest.approx((behind_motion - behind_denial) / 2, abs=1e-3)
 
 
 def test_what_was_read_is_kept(reader, monkeypatch):

@@ -50,7 +50,7 @@ def test_a_sample_of_the_gold_set_is_won(embedded_model, gold):
         item(g[which], g["prompt"]["motion"], g["prompt"]["side"]) for g in chosen for which in ("better", "worse")
     ]
     scores = EmbeddedJudge("embedded", embedded_model).scorer.score(items).reshape(-1, 2)
-    assert (scores[:, 0] > scores[:, 1]).mean() > 0.85
+    assert (scores[:, 0] > scores[:, 1]).mean() > 0.95
 
 
 def test_a_text_scores_the_same_alone_and_in_company(embedded_model, gold):
@@ -87,7 +87,7 @@ def test_the_judge_answers_contests_with_probabilities_that_mirror(embedded_mode
     assert there.p_first + back.p_first == pytest.approx(1)
 
 
-@pytest.mark.parametrize("part", ["likelihood", "convincing", "first", "second", "sentinel"])
+@pytest.mark.parametrize("part", ["likelihood", "convincing", "first", "sentinel"])
 def test_the_parts_are_judges_of_their_own(embedded_model, part):
     judge = EmbeddedJudge(f"embedded:{part}", embedded_model)
     assert judge.name == f"embedded:{part}"
