@@ -3,8 +3,9 @@
 The first holds the folders `ibm-rank30k` and `ukpconvarg1`, the second readers that were trained without a fold of the
 motions. Writes `embedded_judge.json` beside itself, and the tables of docs/embedded_judge.md.
 
-- `motions`: people's arguments on motions that neither adapters nor scale have seen. For the judge these are the
-  sentinel's motions, for the sentinel the judge's, so that each is measured where the other was trained.
+- `motions`: people's arguments on motions that the adapters have not seen. For the judge these are the sentinel's
+  motions, for the sentinel the judge's, so that each is measured where the other was trained. The judge's scale has not
+  seen them either; the sentinel's has (docs/embedded_judge.md).
 - `choices`: people's choices between arguments, leave-topics-out: each topic by adapters and heads that were trained,
   and by a scale that was fitted, without it. `sides` is the side of these arguments, by the same adapters.
 - `essays`: the side of arguments that seldom name it, on the sentinel's motions for the judge and the other way round.
@@ -130,7 +131,7 @@ def of_choices(model: Any, readers: Readers, data: Path) -> dict[str, Any]:
 
 
 def of_motions(model: Any, name: str, parts: Sequence[str], data: Path, some: int) -> dict[str, Any]:
-    """Pairs of people's arguments on motions that a reader and its scale have not seen, `some` of a kind and motion."""
+    """Pairs of people's arguments on motions that a reader has not seen, `some` of a kind and motion."""
     pairs = of_people(data / "ibm-rank30k", parts, per_motion=some, pairs=some)
     scale, reader = load_scale(name), OneReader(ArgumentReader(model, load_reader(DATA / f"{name}.safetensors")))
     found = of_set(model, reader, load_head(), pairs) if scale.convincing else only_read(reader, pairs.items)
