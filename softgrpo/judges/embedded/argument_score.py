@@ -1,7 +1,7 @@
 """From what was read of an argument to its score. Pure.
 
-Being convincing is bounded; being on the wrong side or off the subject takes away more than most texts differ by. How much
-each counts is fitted (`benchmarks/fit_embedded_judge.py`).
+Being convincing is bounded; being on the wrong side or off the subject takes away more than most texts differ by. How
+much each counts is fitted (`benchmarks/fit_embedded_judge.py`).
 """
 
 from __future__ import annotations
